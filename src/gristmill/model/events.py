@@ -1,0 +1,130 @@
+"""What happens during long work, as a stream of typed values; terminal, JSON lines and console draw them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from gristmill.model.findings import Finding
+from gristmill.model.units import Ledger
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
+    """Base of all events; the tag in JSON is the class name in lower case."""
+
+
+class RunStarted(Event, frozen=True, kw_only=True):
+    """A run begins on its own branch."""
+
+    run: str
+    on: str
+    base: str
+    tables: int
+
+
+class StageStarted(Event, frozen=True, kw_only=True):
+    """Work on one table or model begins."""
+
+    name: str
+    kind: str
+    mode: str
+    reason: str
+
+
+class Progress(Event, frozen=True, kw_only=True):
+    """How far one stage has come; totals are 0 where unknown."""
+
+    name: str
+    rows: int
+    bytes: int = 0
+    total_bytes: int = 0
+
+
+class UnitLanded(Event, frozen=True, kw_only=True):
+    """One unit of a source was read."""
+
+    source: str
+    unit: str
+    ledger: Ledger
+
+
+class Assumed(Event, frozen=True, kw_only=True):
+    """Something was not declared, and this is what was taken instead."""
+
+    name: str
+    text: str
+
+
+class Found(Event, frozen=True, kw_only=True):
+    """A check that did not simply pass."""
+
+    finding: Finding
+
+
+class StageFinished(Event, frozen=True, kw_only=True):
+    """Work on one table or model is done."""
+
+    name: str
+    kind: str
+    mode: str
+    rows: int
+    changed: bool
+    wall_s: float
+    note: str = ""
+
+
+class Trained(Event, frozen=True, kw_only=True):
+    """A model was trained and judged on its held table."""
+
+    name: str
+    metrics: dict[str, float]
+    rows: int
+
+
+class Published(Event, frozen=True, kw_only=True):
+    """The result reached its branch as one commit."""
+
+    run: str
+    on: str
+    commit: str
+    undo: str
+
+
+class NothingToDo(Event, frozen=True, kw_only=True):
+    """Everything is as it was; no commit was made."""
+
+    on: str
+    commit: str
+    held: list[str]
+
+
+class RunFailed(Event, frozen=True, kw_only=True):
+    """The run was kept on its branch and its target is unchanged."""
+
+    run: str
+    on: str
+    head: str
+    message: str
+    code: str
+
+
+AnyEvent = (
+    RunStarted
+    | StageStarted
+    | Progress
+    | UnitLanded
+    | Assumed
+    | Found
+    | StageFinished
+    | Trained
+    | Published
+    | NothingToDo
+    | RunFailed
+)
+
+Listener = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Take an event and do nothing."""
