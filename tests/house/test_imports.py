@@ -5,7 +5,19 @@ import sys
 
 import pytest
 
-HEAVY = {"duckdb", "pyarrow", "ibis", "sqlglot", "pandas", "polars", "numpy", "rich", "sklearn", "apsw", "jsonschema"}
+HEAVY = {
+    "duckdb",
+    "pyarrow",
+    "ibis",
+    "sqlglot",
+    "pandas",
+    "polars",
+    "numpy",
+    "rich",
+    "sklearn",
+    "apsw",
+    "jsonschema",
+}
 
 
 def modules_after(code: str) -> set[str]:

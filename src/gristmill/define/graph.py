@@ -1,0 +1,142 @@
+"""The graph of a project's nodes: what reads what, in which order, and which part a selector names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
+
+from gristmill.define.nodes import Node
+from gristmill.errors import DefinitionError, UsageError, did_you_mean
+
+
+class Graph:
+    """Nodes by name, each defined once, without cycles.
+
+    >>> from gristmill.define import Node, Place
+    >>> graph = Graph()
+    >>> graph.add(Node(name="raw.a", kind="source", place=Place("p.py", 1)))
+    >>> graph.add(Node(name="clean.a", kind="sql", place=Place("p.py", 2), reads=("raw.a",)))
+    >>> [node.name for node in graph.order()]
+    ['raw.a', 'clean.a']
+    >>> sorted(graph.select(["+clean.a"]))
+    ['clean.a', 'raw.a']
+    """
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Node] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._nodes
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._nodes.values())
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        if name not in self._nodes:
+            raise UsageError(
+                f"the project defines no `{name}`",
+                code="GM-P002",
+                hint=did_you_mean(name, list(self._nodes)) or "see `gristmill show`",
+            )
+        return self._nodes[name]
+
+    def add(self, node: Node) -> None:
+        """Take a node; a second one of the same name is a DefinitionError that shows both places."""
+        first = self._nodes.get(node.name)
+        if first is not None and first.place != node.place:
+            raise DefinitionError(
+                f"`{node.name}` is defined twice: {first.place} and {node.place}",
+                code="GM-P003",
+                where=str(node.place),
+                hint="give one of them another name",
+            )
+        self._nodes[node.name] = node
+
+    def order(self) -> list[Node]:
+        """Return the nodes so that inputs come first; ties keep the order of definition."""
+        for node in self:
+            self._check_inputs(node)
+        sorter: TopologicalSorter[str] = TopologicalSorter({node.name: node.inputs for node in self})
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            cycle = " -> ".join(error.args[1])
+            raise DefinitionError(f"tables read each other in a circle: {cycle}", code="GM-P004") from error
+        rank = {name: position for position, name in enumerate(self._nodes)}
+        ordered: list[Node] = []
+        while sorter.is_active():
+            for name in sorted(sorter.get_ready(), key=rank.__getitem__):
+                ordered.append(self._nodes[name])
+                sorter.done(name)
+        return ordered
+
+    def _check_inputs(self, node: Node) -> None:
+        for name in node.inputs:
+            if name not in self._nodes:
+                raise DefinitionError(
+                    f"`{node.name}` reads `{name}`, which the project does not define",
+                    code="GM-P005",
+                    where=str(node.place),
+                    hint=did_you_mean(name, list(self._nodes)) or "define it, or mend the name in `reads=`",
+                )
+
+    def upstream(self, name: str) -> set[str]:
+        """Return every node that this one needs, itself excluded."""
+        found: set[str] = set()
+        todo = list(self[name].inputs)
+        while todo:
+            current = todo.pop()
+            if current not in found:
+                found.add(current)
+                todo += self[current].inputs
+        return found
+
+    def downstream(self, name: str) -> set[str]:
+        """Return every node that needs this one, itself excluded."""
+        found: set[str] = set()
+        todo = [name]
+        while todo:
+            current = todo.pop()
+            readers = [node.name for node in self if current in node.inputs and node.name not in found]
+            found.update(readers)
+            todo += readers
+        return found
+
+    def select(self, selectors: Iterable[str], *, changed: Iterable[str] = ()) -> set[str]:
+        """Return the names that selectors mean: ``a.b``, ``+a.b`` (and what it needs), ``a.b+`` (and what needs
+        it), ``raw.*`` and ``changed``; none at all means everything.
+
+        Raises UsageError where a selector matches nothing.
+        """
+        selectors = list(selectors)
+        if not selectors:
+            return set(self._nodes)
+        chosen: set[str] = set()
+        for selector in selectors:
+            if selector == "changed":
+                for name in changed:
+                    chosen |= {name} | self.downstream(name)
+                continue
+            chosen |= self._expand(selector)
+        return chosen
+
+    def _expand(self, selector: str) -> set[str]:
+        pattern = selector.removeprefix("+").removesuffix("+")
+        names = [name for name in self._nodes if fnmatchcase(name, pattern)]
+        if not names:
+            raise UsageError(
+                f"no table or model matches `{selector}`",
+                code="GM-U002",
+                hint=did_you_mean(pattern, list(self._nodes)) or "see `gristmill show` for the names",
+            )
+        found = set(names)
+        for name in names:
+            if selector.startswith("+"):
+                found |= self.upstream(name)
+            if selector.endswith("+"):
+                found |= self.downstream(name)
+        return found

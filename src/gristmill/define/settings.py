@@ -1,0 +1,112 @@
+"""``gristmill.toml``: the project's name, modules, store, environments and notifications."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from gristmill.errors import DefinitionError, UsageError, did_you_mean
+
+FILE_NAME = "gristmill.toml"
+
+
+class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[project]`` table."""
+
+    name: str = ""
+    modules: tuple[str, ...] = ("pipeline",)
+    branch: str = "main"
+
+
+class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[store]`` table; ``url`` is relative to the project, ``data`` a place for Parquet files elsewhere."""
+
+    url: str = ".gristmill"
+    data: str | None = None
+
+
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[run]`` table: memory in GiB, threads, and the largest share of rows that may be set aside."""
+
+    memory_gib: float | None = None
+    threads: int | None = None
+    max_quarantine: float = 0.05
+
+
+class NotifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ``[notify]`` table; ``url`` is ``env:NAME``, as every secret."""
+
+    url: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of a project, one environment's overrides applied.
+
+    >>> Settings().store.url
+    '.gristmill'
+    """
+
+    project: ProjectSettings = ProjectSettings()
+    store: StoreSettings = StoreSettings()
+    run: RunSettings = RunSettings()
+    notify: NotifySettings = NotifySettings()
+    environment: str = ""
+
+
+def read_settings(root: Path, *, environment: str | None = None) -> Settings:
+    """Read ``gristmill.toml`` in ``root``; a folder without one gets the defaults.
+
+    Args:
+        root: the project's folder.
+        environment: name of an ``[env.NAME]`` table whose keys override the rest.
+
+    Raises DefinitionError where the file is not valid, naming line or key.
+    """
+    path = root / FILE_NAME
+    raw: dict[str, object] = {}
+    if path.is_file():
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise DefinitionError(f"{FILE_NAME} is not valid TOML: {error}", code="GM-P006", where=str(path)) from error
+    environments = raw.pop("env", {})
+    if environment:
+        raw = _with_environment(raw, environments, environment)
+    try:
+        return msgspec.convert({**raw, "environment": environment or ""}, Settings)
+    except msgspec.ValidationError as error:
+        raise DefinitionError(
+            f"{FILE_NAME}: {str(error)[0].lower()}{str(error)[1:]}",
+            code="GM-P006",
+            where=str(path),
+            hint="known tables: [project] name modules branch, [store] url data, [run] memory_gib threads "
+            "max_quarantine, [notify] url, [env.NAME]",
+        ) from error
+
+
+def _with_environment(raw: dict[str, object], environments: object, name: str) -> dict[str, object]:
+    known = environments if isinstance(environments, dict) else {}
+    if name not in known:
+        raise UsageError(
+            f"{FILE_NAME} has no [env.{name}]",
+            code="GM-U003",
+            hint=did_you_mean(name, list(known)) or f"known: {', '.join(known) or 'none'}",
+        )
+    merged = dict(raw)
+    for table, values in known[name].items():
+        base = merged.get(table, {})
+        merged[table] = {**base, **values} if isinstance(base, dict) and isinstance(values, dict) else values
+    return merged
+
+
+def branch_of(settings: Settings, on: str | None, *, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the branch a verb works on: ``--on``, else GRISTMILL_BRANCH, else the settings.
+
+    >>> branch_of(Settings(), None, environ={"GRISTMILL_BRANCH": "dev"})
+    'dev'
+    """
+    return on or environ.get("GRISTMILL_BRANCH") or settings.project.branch
