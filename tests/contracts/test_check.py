@@ -1,0 +1,74 @@
+"""The fused scan: counts, outcomes, what is set aside, and what was not looked at."""
+
+import duckdb
+import pytest
+
+from gristmill.contracts import check, rules
+
+
+@pytest.fixture
+def connection() -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect()
+    con.execute(
+        """CREATE TABLE t AS SELECT * FROM (VALUES
+        (1, 'a', 10.0, 'x@y.z'), (2, 'b', NULL, 'no'), (3, 'a', 'nan'::DOUBLE, NULL), (3, NULL, 500.0, 'q@r.s')
+        ) AS v(id, code, speed, mail)"""
+    )
+    con.execute("CREATE TABLE codes AS SELECT 'a' AS code")
+    return con
+
+
+def outcomes(connection: duckdb.DuckDBPyConnection, *given: object) -> list[tuple[str, int]]:
+    result = check(connection, "t", given, table="t", show=["id"], references={"codes": "codes"})  # type: ignore[arg-type]
+    return [(finding.outcome, finding.failed_rows) for finding in result.findings]
+
+
+def test_a_null_breaks_only_rules_about_nulls(connection: duckdb.DuckDBPyConnection) -> None:
+    found = outcomes(
+        connection,
+        rules.not_null("speed"),
+        rules.between("speed", low=0, high=200, on_fail="quarantine"),
+        rules.one_of("code", ["a", None]),
+        rules.matches("mail", "^.+@.+$", on_fail="warn"),
+    )
+    assert found == [("fail", 2), ("warn", 1), ("fail", 1), ("warn", 1)]
+
+
+def test_second_passes_find_duplicates_and_orphans(connection: duckdb.DuckDBPyConnection) -> None:
+    assert outcomes(connection, rules.unique("id"), rules.references("code", "codes")) == [("fail", 2), ("fail", 1)]
+
+
+def test_what_is_not_looked_at_is_said(connection: duckdb.DuckDBPyConnection) -> None:
+    found = outcomes(connection, rules.not_null("nowhere"), rules.references("code", "lost"))
+    assert [outcome for outcome, _ in found] == ["not_checked", "not_checked"]
+
+
+def test_rows_set_aside_and_rows_that_stay_add_up(connection: duckdb.DuckDBPyConnection) -> None:
+    aside = [rules.between("speed", high=200, on_fail="quarantine"), rules.not_null("code", on_fail="quarantine")]
+    result = check(connection, "t", aside, table="t")
+    kept, dropped = (connection.sql(sql).fetchall() for sql in result.split("t"))
+    assert len(kept) == 3
+    assert [row[-1] for row in dropped] == [["between:speed", "not_null:code"]]
+
+
+def test_examples_name_the_row(connection: duckdb.DuckDBPyConnection) -> None:
+    result = check(connection, "t", [rules.between("speed", high=200)], table="t", show=["id"])
+    assert [str(example) for example in result.findings[0].examples] == ["id=3 speed=500.0"]
+    assert not result.ok
+
+
+def test_figures_have_bounds(connection: duckdb.DuckDBPyConnection) -> None:
+    found = outcomes(
+        connection,
+        rules.row_count(low=1, high=3),
+        rules.statistic("speed", "mean", low=0, high=300),
+        rules.statistic("mail", "null_share", high=0.1, on_fail="warn"),
+    )
+    assert [outcome for outcome, _ in found] == ["fail", "pass", "warn"]
+
+
+def test_more_rules_than_one_mask_holds(connection: duckdb.DuckDBPyConnection) -> None:
+    many = [rules.between("id", low=bound) for bound in range(150)]
+    found = outcomes(connection, *many)
+    assert [failed for _, failed in found[:5]] == [0, 0, 1, 2, 4]
+    assert len(found) == 150
