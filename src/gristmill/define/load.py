@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from gristmill.define.nodes import Place
 from gristmill.define.settings import FILE_NAME, Settings
 from gristmill.errors import DefinitionError, GristmillError, UsageError
 
@@ -88,3 +89,15 @@ def _innermost_place(error: BaseException, root: Path) -> str | None:
             place = f"{file.relative_to(root).as_posix()}:{trace.tb_lineno}"
         trace = trace.tb_next
     return place
+
+
+def user_place(error: BaseException, place: Place) -> str:
+    """Return the line of the user's own file where an error was raised, else where the definition stands."""
+    found = str(place)
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if Path(file).name == Path(place.file).name and file.endswith(place.file.lstrip("./")):
+            found = f"{place.file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found

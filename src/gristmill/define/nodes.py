@@ -15,7 +15,7 @@ from gristmill.model.units import Unit
 
 Kind = Literal["source", "table", "step", "sql", "model", "predictions"]
 Grain = Literal["row", "group", "table"]
-Rows = Literal["ibis", "arrow", "polars", "pandas"]
+Rows = Literal["ibis", "arrow", "batch", "polars", "pandas"]
 
 
 class Connector(Protocol):

@@ -64,8 +64,11 @@ def _frame(function: Callable[..., object], names: Sequence[str], place: Place) 
         hints = {}
     found: set[Rows] = set()
     for name in names:
-        package = getattr(hints.get(name), "__module__", "").split(".")[0]
-        if package in _FRAMES:
+        hint = hints.get(name)
+        package = getattr(hint, "__module__", "").split(".")[0]
+        if getattr(hint, "__name__", "") == "RecordBatch":
+            found.add("batch")
+        elif package in _FRAMES:
             found.add(_FRAMES[package])
     if len(found) > 1:
         raise DefinitionError(

@@ -1,0 +1,127 @@
+"""Bring a definition to the point where it can run, and say what it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import blake3
+import msgspec
+
+from gristmill.define import Node, code_state
+from gristmill.define.expressions import expression
+from gristmill.errors import GristmillError
+from gristmill.run.context import Context
+from gristmill.run.derivation import Derivation, declared_environment, declared_files, input_tokens
+
+if TYPE_CHECKING:
+    import ibis
+    import pyarrow as pa
+
+    from gristmill.store import Snapshot
+
+Schemas = Mapping[str, "pa.Schema"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A node ready to run: what it is made from, and the expression or SQL where it has one."""
+
+    node: Node
+    derivation: Derivation
+    expression: ibis.Table | None = None
+    sql: str | None = None
+
+
+def compile_node(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Compiled:
+    """Compile a derived node against the inputs as they are in ``snapshot``.
+
+    Args:
+        ctx: the run.
+        node: any node but a source.
+        snapshot: where the inputs' ``changed`` tokens are read.
+        schemas: the inputs' schemas by name, hidden columns left out.
+
+    Raises DefinitionError with the user's file and line.
+    """
+    if node.kind == "table":
+        return _table(ctx, node, snapshot, schemas)
+    if node.kind == "sql":
+        return _sql(ctx, node, snapshot, schemas)
+    return Compiled(node, _function(ctx, node, snapshot))
+
+
+def _table(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Compiled:
+    from gristmill import algebra
+
+    made = expression(node, schemas, parameters=ctx.parameters_of(node), root=ctx.root)
+    try:
+        definition = algebra.fingerprint(made)
+        reads: dict[str, tuple[str, ...] | None] = dict(algebra.reads(made))
+        reads_run_time = algebra.reads_run_time(made)
+    except GristmillError as error:
+        error.where = error.where or str(node.place)
+        raise
+    derivation = _common(ctx, node, definition, input_tokens(snapshot, reads))
+    if reads_run_time:
+        derivation = msgspec.structs.replace(derivation, run_time_us=ctx.run_time_us)
+    return Compiled(node, derivation, expression=made)
+
+
+def _sql(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Compiled:
+    assert node.sql is not None
+    try:
+        checked = ctx.kernel.check_sql(node.sql, {name: schemas[name] for name in node.reads})
+    except GristmillError as error:
+        error.where = error.where or str(node.place)
+        raise
+    reads: dict[str, tuple[str, ...] | None] = dict.fromkeys(node.reads)
+    derivation = _common(ctx, node, _digest(checked.sql), input_tokens(snapshot, reads))
+    return Compiled(node, derivation, sql=checked.sql)
+
+
+def _function(ctx: Context, node: Node, snapshot: Snapshot) -> Derivation:
+    assert node.function is not None
+    tables: dict[str, tuple[str, ...] | None] = {name: None for name in node.inputs if name != node.model}
+    settings = _digest(msgspec.json.encode([node.schema, node.per, node.key, node.rows]).decode())
+    derivation = _common(ctx, node, settings, input_tokens(snapshot, tables))
+    files = dict(derivation.files)
+    if node.model:
+        files[node.model] = snapshot.files(node.model).id if node.model in snapshot.file_trees() else "absent"
+    return msgspec.structs.replace(derivation, code=code_state(node.function, ctx.root), files=files)
+
+
+def _common(ctx: Context, node: Node, definition: str, inputs: dict[str, dict[str, str]]) -> Derivation:
+    return Derivation(
+        definition=_digest(f"{definition} {node.key} {node.cluster_by}"),
+        inputs=inputs,
+        parameters={name: repr(value) for name, value in ctx.parameters_of(node).items()},
+        environment=declared_environment(node),
+        files=declared_files(node, ctx.root),
+        text=node.sql or node.place.text,
+        place=str(node.place),
+    )
+
+
+def _digest(text: str) -> str:
+    return blake3.blake3(text.encode()).hexdigest()
+
+
+def output_schema(ctx: Context, compiled: Compiled, schemas: Schemas) -> pa.Schema | None:
+    """Return the schema that a table, step or SQL definition will have; None where only a run can tell."""
+    node = compiled.node
+    if compiled.expression is not None:
+        return compiled.expression.schema().to_pyarrow()
+    if compiled.sql is not None:
+        return ctx.kernel.check_sql(node.sql or "", {name: schemas[name] for name in node.reads}).schema
+    return declared_schema(node)
+
+
+def declared_schema(node: Node) -> pa.Schema | None:
+    """Return the Arrow schema that a step declares in words, such as ``{"id": "int64"}``."""
+    if node.schema is None:
+        return None
+    import ibis
+
+    return ibis.schema(dict(node.schema)).to_pyarrow()

@@ -1,0 +1,44 @@
+"""What one run works with, passed down as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gristmill.define import Graph, Node, Settings
+from gristmill.model.events import Listener, silent
+
+if TYPE_CHECKING:
+    from gristmill.engines.kernel import Kernel
+    from gristmill.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Everything that planning and running need.
+
+    Args:
+        root: the project's folder.
+        settings: its settings.
+        graph: its nodes.
+        store: where its tables live.
+        kernel: what computes.
+        run_time_us: the run's time in microseconds since 1970, UTC; ``gm.run_time()`` gives it.
+        parameters: values that override keyword parameters of definitions.
+        listener: takes the events.
+    """
+
+    root: Path
+    settings: Settings
+    graph: Graph
+    store: Store
+    kernel: Kernel
+    run_time_us: int
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    listener: Listener = silent
+
+    def parameters_of(self, node: Node) -> dict[str, object]:
+        """Return a node's keyword parameters with this run's values."""
+        return {name: self.parameters.get(name, default) for name, default in node.parameters.items()}

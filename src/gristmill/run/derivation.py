@@ -1,0 +1,137 @@
+"""What a derived table or model was made from, and what has changed since: the reason to compute it again.
+
+The fingerprint is the hash of these parts: the normalised operation tree (or code, packages, schema), the
+``changed`` tokens of the input columns that are read, parameters, declared environment and files, and the
+kernel's version. Equal fingerprints mean that the same rows would come out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import blake3
+import msgspec
+
+from gristmill.define import CodeState, Node
+
+if TYPE_CHECKING:
+    from gristmill.store import Snapshot
+
+KERNEL_VERSION = 1
+"""Raised when a change to the kernel may change a result."""
+
+
+class Derivation(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of one fingerprint, kept with the table so that a change can be named.
+
+    Args:
+        definition: hash of the normalised operation tree, or of a step's schema and settings.
+        code: state of the code behind a function; None for Ibis and SQL, whose tree says it all.
+        inputs: for each input, the ``changed`` token of every column that is read.
+        parameters: keyword parameters and their values, as text.
+        environment: declared environment variables, hashed.
+        files: digests of declared files.
+        run_time_us: the run's time, where the definition reads it.
+        kernel: the kernel's version.
+        text: the source text, to read only.
+        place: file and line.
+    """
+
+    definition: str
+    code: CodeState | None = None
+    inputs: dict[str, dict[str, str]] = {}
+    parameters: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    files: dict[str, str] = {}
+    run_time_us: int | None = None
+    kernel: int = KERNEL_VERSION
+    text: str = ""
+    place: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all parts but the text and the place."""
+        bare = msgspec.structs.replace(self, text="", place="")
+        return blake3.blake3(msgspec.json.encode(bare, order="deterministic")).hexdigest()
+
+    def reason(self, before: Derivation | None) -> str:
+        """Say what makes this differ from ``before``, in one phrase; empty where nothing does."""
+        if before is None:
+            return "first time"
+        if self.code is not None and before.code is not None:
+            changed = self.code.changed_since(before.code)
+            if changed:
+                return changed
+        checks = (
+            (self.definition != before.definition, "definition changed"),
+            (self.kernel != before.kernel, "the kernel's version changed"),
+            (self.run_time_us != before.run_time_us, "it reads the run's time"),
+        )
+        for differs, words in checks:
+            if differs:
+                return words
+        for words, now, then in (
+            ("parameter", self.parameters, before.parameters),
+            ("environment", self.environment, before.environment),
+            ("file", self.files, before.files),
+        ):
+            names = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+            if names:
+                return f"{words} {', '.join(names)} changed"
+        return self._input_reason(before)
+
+    def _input_reason(self, before: Derivation) -> str:
+        for name, tokens in self.inputs.items():
+            then = before.inputs.get(name, {})
+            columns = sorted(column for column in tokens if tokens[column] != then.get(column))
+            if columns and len(columns) == len(tokens):
+                return f"{name} changed"
+            if columns:
+                shown = ", ".join(columns[:3]) + (", ..." if len(columns) > 3 else "")
+                return f"{name} changed in {shown}"
+        return "reads something else" if self.inputs.keys() != before.inputs.keys() else ""
+
+
+def document_path(name: str) -> str:
+    """Return where a node's derivation stands in a commit."""
+    return f"derived/{name}.json"
+
+
+def load_derivation(snapshot: Snapshot, name: str) -> Derivation | None:
+    """Return what the table was made from, or None where it was never made."""
+    data = snapshot.document(document_path(name))
+    return msgspec.json.decode(data, type=Derivation) if data else None
+
+
+def dump_derivation(derivation: Derivation) -> bytes:
+    """Return the bytes to keep."""
+    return msgspec.json.encode(derivation, order="deterministic")
+
+
+def input_tokens(snapshot: Snapshot, reads: Mapping[str, tuple[str, ...] | None]) -> dict[str, dict[str, str]]:
+    """Return the ``changed`` tokens of the columns read; None stands for all columns, and rows alone have ``*``."""
+    found: dict[str, dict[str, str]] = {}
+    for name, columns in reads.items():
+        if name not in snapshot:
+            continue
+        tokens = snapshot.table(name).tokens
+        wanted = tokens if columns is None else {column: tokens[column] for column in columns if column in tokens}
+        found[name] = dict(wanted) or {"*": snapshot.table(name).id}
+    return found
+
+
+def declared_environment(node: Node) -> dict[str, str]:
+    """Return hashes of the declared environment variables: values may be secrets."""
+    return {name: blake3.blake3(os.environ.get(name, "").encode()).hexdigest()[:16] for name in node.environment}
+
+
+def declared_files(node: Node, root: Path) -> dict[str, str]:
+    """Return digests of the declared files; a missing one has the digest ``absent``."""
+    found = {}
+    for name in node.files:
+        path = root / name
+        found[name] = blake3.blake3(path.read_bytes()).hexdigest() if path.is_file() else "absent"
+    return found

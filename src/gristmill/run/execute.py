@@ -1,0 +1,270 @@
+"""One run from start to end: on its own branch, checked, then published as one commit or kept aside."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gristmill.define import Node
+from gristmill.errors import CheckFailed, GristmillError, Stale
+from gristmill.model.events import NothingToDo, Published, RunFailed, RunStarted, StageFinished, StageStarted
+from gristmill.model.findings import Finding
+from gristmill.model.units import Ledger
+from gristmill.run import records
+from gristmill.run.compiling import Compiled, compile_node
+from gristmill.run.context import Context
+from gristmill.run.derivation import document_path, dump_derivation, load_derivation
+from gristmill.run.landing import land
+from gristmill.run.memo import adopt, remember
+from gristmill.run.models import predict, train
+from gristmill.run.plan import Step, make_plan
+from gristmill.run.records import RunRecord, StageRecord, Status
+from gristmill.run.rules import rules_of
+from gristmill.run.tables import compute_table
+
+if TYPE_CHECKING:
+    from gristmill.store import Transaction
+
+_TRIES = 3
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What a run has gathered so far."""
+
+    stages: list[StageRecord] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+
+
+def execute(ctx: Context, *, on: str, select: Sequence[str] = (), message: str = "") -> RunRecord:
+    """Bring a branch up to date with its sources and definitions.
+
+    Args:
+        ctx: the run.
+        on: the branch; a new one is made from ``main``.
+        select: selectors of what to bring up to date; empty means everything.
+        message: the commit's message.
+
+    Returns the record: ``published``, ``unchanged`` or ``failed`` (kept on ``run/N``, the branch untouched).
+
+    Raises Stale where the branch kept moving; user and engine errors after the run was recorded as failed.
+    """
+    for attempt in range(_TRIES):
+        try:
+            return _attempt(ctx, on=on, select=select, message=message)
+        except Stale:
+            if attempt == _TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str) -> RunRecord:
+    store = ctx.store
+    base = store.resolve(on if on in store.branches() else "main")
+    plan = make_plan(ctx, store.snapshot(base), on=on, select=select)
+    if plan.empty:
+        if on not in store.branches():
+            store.create_branch(on, at=base)
+        ctx.listener(NothingToDo(on=on, commit=base, held=plan.held))
+        return RunRecord(run="", on=on, base=base, status="unchanged", started_us=ctx.run_time_us, head=base)
+    run = records.next_run(store)
+    record = RunRecord(
+        run=run,
+        on=on,
+        base=base,
+        status="running",
+        started_us=ctx.run_time_us,
+        selected=tuple(select),
+        parameters={name: repr(value) for name, value in ctx.parameters.items()},
+        environment=records.environment(ctx.root),
+    )
+    records.save(store, record)
+    store.create_branch(run, at=base)
+    ctx.listener(RunStarted(run=run, on=on, base=base, tables=len(plan.steps)))
+    progress = _Progress()
+    try:
+        for step in plan.steps:
+            _stage(ctx, run, step, progress)
+        return _finish(ctx, record, progress, message)
+    except Stale:
+        store.delete_branch(run)
+        _close(ctx, record, progress, "stopped", message="the branch moved; planned again")
+        raise
+    except KeyboardInterrupt:
+        _close(ctx, record, progress, "stopped", message="stopped by the user")
+        raise
+    except GristmillError as error:
+        _close(ctx, record, progress, "failed", message=error.message, code=error.code)
+        ctx.listener(_failed(ctx, record, error.message, error.code))
+        raise
+
+
+def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
+    node = ctx.graph[step.name]
+    if step.mode in ("wait", "held") or set(node.inputs) & progress.broken:
+        if set(node.inputs) & progress.broken:
+            progress.broken.add(node.name)
+        return
+    started, cpu = time.monotonic(), time.process_time()
+    with ctx.store.begin(run, message=f"{run}: {node.name}") as tx:
+        outcome = (
+            _land(ctx, tx, node, step, run, progress)
+            if node.kind == "source"
+            else _derive(ctx, tx, node, run, progress)
+        )
+    if outcome is None:
+        return
+    mode, reason, rows, changed = outcome
+    wall = time.monotonic() - started
+    progress.stages.append(
+        StageRecord(
+            name=node.name,
+            kind=node.kind,
+            mode=mode,
+            reason=reason,
+            rows=rows,
+            changed=changed,
+            wall_s=wall,
+            cpu_s=time.process_time() - cpu,
+        )
+    )
+    ctx.listener(
+        StageFinished(name=node.name, kind=node.kind, mode=mode, rows=rows, changed=changed, wall_s=wall, note=reason)
+    )
+
+
+_Outcome = tuple[str, str, int, bool]
+
+
+def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progress: _Progress) -> _Outcome | None:
+    if step.mode != "land":
+        return "reuse", step.reason, step.rows, False
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=step.mode, reason=step.reason))
+    landed = land(ctx, tx, node, rules_of(ctx, node, tx), run)
+    progress.findings += landed.findings
+    progress.ledgers[node.name] = landed.ledger
+    if not landed.ok:
+        progress.broken.add(node.name)
+    return step.mode, step.reason, landed.rows, True
+
+
+def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Progress) -> _Outcome | None:
+    missing = [name for name in node.inputs if name not in tx and name not in tx.file_trees()]
+    if missing:
+        progress.broken.add(node.name)
+        return None
+    schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
+    compiled = compile_node(ctx, node, tx, schemas)
+    reason = compiled.derivation.reason(load_derivation(tx, node.name))
+    if not reason:
+        rows = tx.table(node.name).row_count if node.is_table else 0
+        return "reuse", "nothing it reads changed", rows, False
+    if adopt(ctx.store, tx, node, compiled.derivation.fingerprint):
+        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+        rows = tx.table(node.name).row_count if node.is_table else 0
+        return "reuse", "the same was computed before", rows, True
+    mode = "train" if node.kind == "model" else "full"
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
+    before = tx.table(node.name).id if node.name in tx else None
+    rows = _compute(ctx, tx, compiled, run, progress)
+    tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+    if node.name not in progress.broken:
+        remember(ctx.store, node, compiled.derivation.fingerprint, run)
+    changed = not node.is_table or tx.table(node.name).id != before
+    return mode, reason, rows, changed
+
+
+def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: _Progress) -> int:
+    node = compiled.node
+    if node.kind == "model":
+        record = train(ctx, tx, compiled, run)
+        progress.metrics[node.name] = record.metrics
+        return sum(rows for rows, _ in record.trained_on.values())
+    if node.kind == "predictions":
+        return predict(ctx, tx, compiled)
+    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node, tx), run)
+    progress.findings += computed.findings
+    if not computed.ok:
+        progress.broken.add(node.name)
+    return computed.rows
+
+
+def _finish(ctx: Context, record: RunRecord, progress: _Progress, message: str) -> RunRecord:
+    blocking = [finding for finding in progress.findings if finding.blocks]
+    if blocking:
+        words = f"{len(blocking)} check{'s' if len(blocking) > 1 else ''} said no"
+        ctx.listener(_failed(ctx, record, words, CheckFailed.default_code))
+        return _close(ctx, record, progress, "failed", message=words, code=CheckFailed.default_code)
+    return _publish(ctx, record, progress, message)
+
+
+def _publish(ctx: Context, record: RunRecord, progress: _Progress, message: str) -> RunRecord:
+    store = ctx.store
+    with store.begin(record.run, message=f"{record.run}: record") as tx:
+        done = _record(record, progress, "published")
+        tx.put_document(f"runs/{record.run.removeprefix('run/')}.json", msgspec.json.encode(done))
+    head = store.publish(
+        record.run,
+        into=record.on,
+        base=record.base,
+        message=message or _summary(progress),
+        meta={"run": record.run},
+    )
+    store.delete_branch(record.run)
+    closed = _close(ctx, record, progress, "published", head=head)
+    undo = f"gristmill revert {head[:7]}" + ("" if record.on == "main" else f" --on {record.on}")
+    ctx.listener(Published(run=record.run, on=record.on, commit=head, undo=undo))
+    return closed
+
+
+def _summary(progress: _Progress) -> str:
+    names = [stage.name for stage in progress.stages if stage.changed]
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"run: {shown}" if names else "run"
+
+
+def _record(record: RunRecord, progress: _Progress, status: Status) -> RunRecord:
+    return msgspec.structs.replace(
+        record,
+        status=status,
+        finished_us=time.time_ns() // 1000,
+        stages=tuple(progress.stages),
+        findings=tuple(progress.findings),
+        ledgers=dict(progress.ledgers),
+        metrics=dict(progress.metrics),
+        peak_memory_bytes=_peak_memory_bytes(),
+    )
+
+
+def _close(
+    ctx: Context,
+    record: RunRecord,
+    progress: _Progress,
+    status: Status,
+    *,
+    head: str | None = None,
+    message: str = "",
+    code: str = "",
+) -> RunRecord:
+    done = msgspec.structs.replace(_record(record, progress, status), head=head, message=message, code=code)
+    records.save(ctx.store, done)
+    return done
+
+
+def _failed(ctx: Context, record: RunRecord, message: str, code: str) -> RunFailed:
+    head = ctx.store.resolve(record.on) if record.on in ctx.store.branches() else record.base
+    return RunFailed(run=record.run, on=record.on, head=head, message=message, code=code)
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,291 @@
+"""Land a source: find new and changed units, read them, check their rows, and account for every row delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gristmill.contracts import quarantine
+from gristmill.contracts.kinds import quote
+from gristmill.contracts.quarantine import SetAside
+from gristmill.define import Node
+from gristmill.errors import DataError
+from gristmill.model.events import Assumed, Progress, UnitLanded
+from gristmill.model.findings import Finding
+from gristmill.model.rules import Rule
+from gristmill.model.units import ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
+from gristmill.run.checking import Checked, Delivery, check_staged, write_aside
+from gristmill.run.context import Context
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gristmill.connect import Found, Shape
+    from gristmill.store import Snapshot, Staged, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What a source would land now: new and changed units, units kept back, and units that are gone."""
+
+    fresh: tuple[Found, ...]
+    held: tuple[str, ...]
+    gone: tuple[str, ...]
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What landing a source did."""
+
+    rows: int
+    ledger: Ledger
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing forbids publishing."""
+        return not any(finding.blocks for finding in self.findings)
+
+
+def arrivals(ctx: Context, node: Node, snapshot: Snapshot) -> Arrivals:
+    """Find what a source would land; cheap where nothing has changed.
+
+    A unit that a revert has put on hold is not landed again until its content changes or it is released.
+    """
+    assert node.connector is not None
+    known = snapshot.units(node.name)
+    found = node.connector.discover(ctx.root, known)
+    fresh, held = [], [name for name, unit in known.items() if unit.state == "held"]
+    for unit in found:
+        if unit.status in ("new", "changed"):
+            fresh.append(unit)
+    names = {unit.name for unit in fresh}
+    gone = tuple(unit.name for unit in found if unit.status == "gone" and known[unit.name].state != "held")
+    return Arrivals(tuple(fresh), tuple(sorted(set(held) - names)), gone, len(known))
+
+
+def shape_path(name: str) -> str:
+    """Return where a source's shape stands in a commit."""
+    return f"sources/{name}.json"
+
+
+def load_shape(snapshot: Snapshot, name: str) -> Shape | None:
+    """Return the shape a source was first landed with, or None."""
+    from gristmill.connect import Shape
+
+    data = snapshot.document(shape_path(name))
+    return msgspec.json.decode(data, type=Shape) if data else None
+
+
+def shape_of(ctx: Context, node: Node, snapshot: Snapshot, fresh: Sequence[Found]) -> Shape:
+    """Return the source's shape: as landed before, else inferred from what is there now.
+
+    Raises DataError where nothing has arrived yet.
+    """
+    assert node.connector is not None
+    shape = load_shape(snapshot, node.name)
+    if shape is not None:
+        return shape
+    if not fresh:
+        where = node.connector.describe()
+        raise DataError(
+            f"`{node.name}` has nothing to land",
+            code="GM-D010",
+            where=", ".join(f"{key} {value}" for key, value in where.items()),
+            hint="put the files there, or mend the pattern",
+        )
+    shape = node.connector.infer(ctx.root, fresh)
+    for text in shape.assumptions:
+        ctx.listener(Assumed(name=node.name, text=text))
+    return shape
+
+
+def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: str) -> Landed:
+    """Read every new and changed unit of a source into its table, in one transaction.
+
+    The rows of a changed unit replace those that it delivered before. In a table with a key a later row replaces
+    an earlier one of the same key, in the order of units and records.
+
+    Raises DataError where the ledger would not add up.
+    """
+    there = arrivals(ctx, node, tx)
+    if not there.fresh:
+        return Landed(0, Ledger(), ())
+    shape = shape_of(ctx, node, tx, there.fresh)
+    known = tx.units(node.name)
+    numbers = _numbers(there.fresh, known)
+    if node.name not in tx:
+        tx.create_table(
+            node.name, _table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
+        )
+    reading = _Reading(ctx, node, shape, there.fresh, numbers, run)
+    staged = tx.stage(node.name, reading.reader())
+    units = {**{unit.number: unit for unit in known.values()}, **reading.units()}
+    delivery = Delivery(units=units, rejects=tuple(reading.rejects), delivered=sum(reading.delivered.values()))
+    checked = check_staged(ctx, tx, node, staged, rules=rules, run=run, delivery=delivery)
+    kept = _without_duplicates(ctx, tx, node, checked.staged)
+    replaced = [numbers[found.name] for found in there.fresh if found.status == "changed"]
+    _write(tx, node, kept, replaced)
+    write_aside(tx, node.name, checked.aside, replaced_units=replaced)
+    ledgers = _ledgers(ctx, checked, kept, reading)
+    landed = {
+        unit.name: msgspec.structs.replace(unit, ledger=ledgers[unit.number]) for unit in reading.units().values()
+    }
+    for unit in landed.values():
+        _assert_balanced(node.name, unit)
+        ctx.listener(UnitLanded(source=node.name, unit=unit.name, ledger=unit.ledger))
+    tx.put_units(node.name, {**known, **landed})
+    tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
+    total = sum((unit.ledger for unit in landed.values()), Ledger())
+    return Landed(kept.row_count, total, checked.findings)
+
+
+def _table_schema(shape: Shape) -> pa.Schema:
+    import pyarrow as pa
+
+    from gristmill.model.units import ORIGIN_COLUMNS
+
+    return pa.schema([*shape.schema, *(pa.field(name, pa.int64()) for name in ORIGIN_COLUMNS)])
+
+
+def _numbers(fresh: Sequence[Found], known: Mapping[str, Unit]) -> dict[str, int]:
+    following = max((unit.number for unit in known.values()), default=0) + 1
+    numbers = {}
+    for found in fresh:
+        if found.name in known:
+            numbers[found.name] = known[found.name].number
+        else:
+            numbers[found.name] = following
+            following += 1
+    return numbers
+
+
+class _Reading:
+    """Streams the rows of several units and keeps what cannot be known before the end: counts, digests, rejects."""
+
+    def __init__(
+        self, ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found], numbers: Mapping[str, int], run: str
+    ) -> None:
+        self.ctx, self.node, self.shape, self.fresh, self.numbers, self.run = ctx, node, shape, fresh, numbers, run
+        self.rejects: list[SetAside] = []
+        self.delivered: dict[int, int] = {}
+        self._units: dict[int, Unit] = {}
+
+    def reader(self) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(_table_schema(self.shape), self._batches())
+
+    def units(self) -> dict[int, Unit]:
+        return dict(self._units)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        assert self.node.connector is not None
+        done, total = 0, sum(found.size_bytes for found in self.fresh)
+        rows = 0
+        for found in self.fresh:
+            number = self.numbers[found.name]
+            unit_rows = self.node.connector.read(self.ctx.root, found, shape=self.shape, number=number)
+            for chunk in unit_rows:
+                self.rejects += [self._reject(found.name, number, reject) for reject in chunk.rejects]
+                rows += chunk.rows.num_rows
+                yield chunk.rows
+                self.ctx.listener(Progress(name=self.node.name, rows=rows, bytes=done, total_bytes=total))
+            done += found.size_bytes
+            self.delivered[number] = unit_rows.delivered
+            self._units[number] = Unit(
+                name=found.name,
+                number=number,
+                digest=unit_rows.digest,
+                size_bytes=found.size_bytes,
+                modified_ns=found.modified_ns,
+                detail=dict(unit_rows.detail),
+            )
+
+    def _reject(self, unit: str, number: int, reject: object) -> SetAside:
+        from gristmill.connect import Reject
+
+        assert isinstance(reject, Reject)
+        raw = reject.raw.decode("utf-8", "backslashreplace")
+        code = f"{reject.reason}:{reject.column}" if reject.column else reject.reason
+        return SetAside(
+            id=quarantine.row_name(self.node.name, unit, reject.record, raw),
+            table=self.node.name,
+            raw=raw,
+            reasons=(code,),
+            message=reject.message,
+            unit=unit,
+            unit_number=number,
+            record=reject.record,
+            line=reject.line,
+            offset=reject.offset,
+            run=self.run,
+        )
+
+
+def _without_duplicates(ctx: Context, tx: Transaction, node: Node, staged: Staged) -> Staged:
+    """Keep the last row of each key, in the order of units and records."""
+    from gristmill.store import SqlSource, compute
+
+    if not node.key or not staged.row_count:
+        return staged
+    connection = ctx.kernel.connection
+    compute.register(connection, "_gristmill_kept", staged.scan)
+    keys = ", ".join(quote(name) for name in node.key)
+    distinct = connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM _gristmill_kept)").fetchone()
+    if distinct is not None and distinct[0] == staged.row_count:
+        return staged
+    order = f"{ORIGIN_UNIT} DESC, {ORIGIN_RECORD} DESC"
+    sql = f"SELECT * FROM _gristmill_kept QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+    return tx.stage(node.name, SqlSource(connection, sql))
+
+
+def _write(tx: Transaction, node: Node, staged: Staged, replaced: Sequence[int]) -> None:
+    from gristmill.model.predicates import In
+
+    if replaced:
+        tx.delete(node.name, where=In(ORIGIN_UNIT, tuple(replaced)))
+    if node.key:
+        tx.upsert(node.name, staged)
+    else:
+        tx.append(node.name, staged)
+
+
+def _ledgers(ctx: Context, checked: Checked, kept: Staged, reading: _Reading) -> dict[int, Ledger]:
+    passed = _rows_per_unit(ctx, checked.staged)
+    accepted = passed if kept is checked.staged else _rows_per_unit(ctx, kept)
+    aside: dict[int, int] = {}
+    for row in checked.aside:
+        if row.unit_number is not None:
+            aside[row.unit_number] = aside.get(row.unit_number, 0) + 1
+    return {
+        number: Ledger(
+            delivered=delivered,
+            accepted=accepted.get(number, 0),
+            quarantined=aside.get(number, 0),
+            duplicate=passed.get(number, 0) - accepted.get(number, 0),
+        )
+        for number, delivered in reading.delivered.items()
+    }
+
+
+def _rows_per_unit(ctx: Context, staged: Staged) -> dict[int, int]:
+    from gristmill.store import compute
+
+    compute.register(ctx.kernel.connection, "_gristmill_count", staged.scan)
+    sql = f"SELECT {ORIGIN_UNIT}, count(*) FROM _gristmill_count GROUP BY 1"
+    return dict(ctx.kernel.connection.execute(sql).fetchall())
+
+
+def _assert_balanced(source: str, unit: Unit) -> None:
+    if not unit.ledger.balanced:
+        raise DataError(
+            f"the rows of {unit.name} do not add up: {unit.ledger}",
+            code="GM-D011",
+            where=source,
+            hint="this is a fault in gristmill or its connector; nothing was written",
+        )

@@ -1,0 +1,48 @@
+"""Results by fingerprint, across branches: what was computed once is taken over instead of computed again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gristmill.define import Node
+from gristmill.errors import NotFound
+
+if TYPE_CHECKING:
+    from gristmill.store import Store, Transaction
+
+KIND = "memo"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """Where a result stands: the branch that holds it, usually a run's."""
+
+    name: str
+    branch: str
+
+
+def remember(store: Store, node: Node, fingerprint: str, branch: str) -> None:
+    """Note that a branch holds this result."""
+    store.records.put(KIND, fingerprint, msgspec.json.encode(Entry(node.name, branch)))
+
+
+def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
+    """Take a table over from where the same was computed before; False where there is no such place.
+
+    Models and predictions are computed again: their functions may do more than return a value.
+    """
+    if node.kind not in ("table", "sql", "step"):
+        return False
+    data = store.records.get(KIND, fingerprint)
+    if not data:
+        return False
+    entry = msgspec.json.decode(data, type=Entry)
+    try:
+        snapshot = store.snapshot(entry.branch)
+    except NotFound:
+        return False
+    if entry.name not in snapshot:
+        return False
+    tx.adopt(node.name, snapshot)
+    return True

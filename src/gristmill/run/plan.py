@@ -1,0 +1,162 @@
+"""What a run would do to each table, and why, without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from gristmill.define import Node
+from gristmill.errors import DataError
+from gristmill.run.compiling import compile_node, output_schema
+from gristmill.run.context import Context
+from gristmill.run.derivation import load_derivation
+from gristmill.run.landing import Arrivals, arrivals, shape_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gristmill.store import Snapshot
+
+Mode = Literal["reuse", "land", "full", "train", "held", "wait"]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What would happen to one table or model.
+
+    Args:
+        name: its name.
+        kind: kind of the node.
+        mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``full`` (compute again), ``train``,
+            ``held`` (only units on hold have arrived), ``wait`` (nothing has arrived yet).
+        reason: why, in one phrase.
+        rows: rows now in the table.
+        units: names of units that would be landed.
+        held: names of units that a revert keeps back.
+        input_bytes: bytes of the units that would be read.
+    """
+
+    name: str
+    kind: str
+    mode: Mode
+    reason: str
+    rows: int = 0
+    units: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    input_bytes: int = 0
+
+    @property
+    def acts(self) -> bool:
+        """Whether a run would compute, land or train here."""
+        return self.mode in ("land", "full", "train")
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The steps of a run on a branch, inputs first."""
+
+    on: str
+    commit: str
+    steps: tuple[Step, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not any(step.acts for step in self.steps)
+
+    @property
+    def held(self) -> list[str]:
+        """Units that a revert keeps back, as ``source unit``."""
+        return [name for step in self.steps for name in step.held]
+
+
+def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str] = ()) -> Plan:
+    """Compare sources and definitions with what ``snapshot`` holds.
+
+    Raises DefinitionError where a definition does not fit its inputs.
+    """
+    planner = _Planner(ctx, snapshot)
+    order = ctx.graph.order()
+    steps = {node.name: planner.step(node) for node in order}
+    changed = [name for name, step in steps.items() if step.acts]
+    chosen = ctx.graph.select(select, changed=changed)
+    return Plan(
+        on=on, commit=snapshot.commit.id, steps=tuple(steps[node.name] for node in order if node.name in chosen)
+    )
+
+
+class _Planner:
+    """Walks the nodes in order and remembers what is known of each: its schema, and whether it will change."""
+
+    def __init__(self, ctx: Context, snapshot: Snapshot) -> None:
+        self.ctx, self.snapshot = ctx, snapshot
+        self.schemas: dict[str, pa.Schema | None] = {}
+        self.acting: set[str] = set()
+
+    def step(self, node: Node) -> Step:
+        made = self._source(node) if node.kind == "source" else self._derived(node)
+        if made.acts:
+            self.acting.add(node.name)
+        return made
+
+    def _rows(self, name: str) -> int:
+        return self.snapshot.table(name).row_count if name in self.snapshot else 0
+
+    def _stored_schema(self, name: str) -> pa.Schema | None:
+        return self.snapshot.table(name).schema.to_arrow() if name in self.snapshot else None
+
+    def _source(self, node: Node) -> Step:
+        there = arrivals(self.ctx, node, self.snapshot)
+        self.schemas[node.name] = self._stored_schema(node.name)
+        if self.schemas[node.name] is None:
+            try:
+                self.schemas[node.name] = shape_of(self.ctx, node, self.snapshot, there.fresh).schema
+            except DataError:
+                return Step(name=node.name, kind=node.kind, mode="wait", reason="nothing has arrived yet")
+        mode: Mode = "land" if there.fresh else "held" if there.held else "reuse"
+        return Step(
+            name=node.name,
+            kind=node.kind,
+            mode=mode,
+            reason=_arrival_words(there),
+            rows=self._rows(node.name),
+            units=tuple(found.name for found in there.fresh),
+            held=there.held,
+            input_bytes=sum(found.size_bytes for found in there.fresh),
+        )
+
+    def _derived(self, node: Node) -> Step:
+        waiting = [name for name in node.reads if self.schemas.get(name) is None and name not in self.acting]
+        rows = self._rows(node.name)
+        if waiting and any(name not in self.snapshot for name in waiting):
+            self.schemas[node.name] = self._stored_schema(node.name)
+            return Step(name=node.name, kind=node.kind, mode="wait", reason=f"waits for {waiting[0]}", rows=rows)
+        reason = self._reason(node)
+        mode: Mode = "reuse" if not reason else "train" if node.kind == "model" else "full"
+        return Step(name=node.name, kind=node.kind, mode=mode, reason=reason or "nothing changed", rows=rows)
+
+    def _reason(self, node: Node) -> str:
+        known = {name: schema for name in node.reads if (schema := self.schemas.get(name)) is not None}
+        before = load_derivation(self.snapshot, node.name)
+        if len(known) < len(node.reads) and node.kind in ("table", "sql"):
+            self.schemas[node.name] = self._stored_schema(node.name)
+            return f"reads {next(name for name in node.reads if name not in known)}, which is not there yet"
+        compiled = compile_node(self.ctx, node, self.snapshot, known)
+        self.schemas[node.name] = output_schema(self.ctx, compiled, known) or self._stored_schema(node.name)
+        reason = compiled.derivation.reason(before)
+        affected = [name for name in node.inputs if name in self.acting]
+        return reason or (f"reads {affected[0]}" if affected else "")
+
+
+def _arrival_words(there: Arrivals) -> str:
+    new = sum(1 for found in there.fresh if found.status == "new")
+    changed = len(there.fresh) - new
+    words = []
+    for number, word in ((new, "new"), (changed, "changed")):
+        if number:
+            words.append(f"{number} {word} unit{'s' if number > 1 else ''}")
+    if there.held:
+        words.append(f"{len(there.held)} held")
+    if there.gone:
+        words.append(f"{len(there.gone)} gone from the source, rows kept")
+    return ", ".join(words) or "no new units"

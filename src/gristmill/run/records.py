@@ -1,0 +1,118 @@
+"""The record of each run: what went in, what was found, what came out; kept and queryable."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from gristmill._version import __version__
+from gristmill.errors import NotFound
+from gristmill.model.findings import Finding
+from gristmill.model.units import Ledger
+
+if TYPE_CHECKING:
+    from gristmill.store import Store
+
+KIND = "run"
+
+Status = Literal["running", "published", "failed", "unchanged", "stopped"]
+
+
+class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one table or model took and gave."""
+
+    name: str
+    kind: str
+    mode: str
+    reason: str
+    rows: int = 0
+    changed: bool = False
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    inputs: dict[str, str] = {}
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, from its start to what became of it; times in microseconds since 1970, UTC."""
+
+    run: str
+    on: str
+    base: str
+    status: Status
+    started_us: int
+    finished_us: int = 0
+    head: str | None = None
+    selected: tuple[str, ...] = ()
+    parameters: dict[str, str] = {}
+    stages: tuple[StageRecord, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    ledgers: dict[str, Ledger] = {}
+    metrics: dict[str, dict[str, float]] = {}
+    environment: dict[str, str] = {}
+    peak_memory_bytes: int = 0
+    message: str = ""
+    code: str = ""
+
+
+def next_run(store: Store) -> str:
+    """Reserve the next run's name, ``run/N``; two processes never get the same one."""
+    number = 1 + max((int(key.split("/")[1]) for key, _ in store.records.items(KIND, limit=1)), default=0)
+    while not store.records.put_if_absent(KIND, _key(f"run/{number}"), b""):
+        number += 1
+    return f"run/{number}"
+
+
+def save(store: Store, record: RunRecord) -> None:
+    """Keep a record, over an earlier state of the same run."""
+    store.records.put(KIND, _key(record.run), msgspec.json.encode(record))
+
+
+def load(store: Store, run: str) -> RunRecord:
+    """Return one run's record; NotFound where there is none."""
+    data = store.records.get(KIND, _key(run if run.startswith("run/") else f"run/{run}"))
+    if not data:
+        raise NotFound(f"there is no {run}", hint="`gristmill runs` lists them")
+    return msgspec.json.decode(data, type=RunRecord)
+
+
+def history(store: Store, *, limit: int | None = None) -> Iterator[RunRecord]:
+    """Yield records, the newest first."""
+    for _, data in store.records.items(KIND, limit=limit):
+        if data:
+            yield msgspec.json.decode(data, type=RunRecord)
+
+
+def _key(run: str) -> str:
+    return f"run/{int(run.split('/')[1]):010d}"
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Return what a run depends on besides its inputs: versions, platform, the Git commit and its dirtiness."""
+    found = {
+        "gristmill": __version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform}-{platform.machine()}",
+        "user": os.environ.get("USER", ""),
+    }
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit:
+        found["git_commit"] = commit
+        found["git_dirty"] = "yes" if _git(root, "status", "--porcelain") else "no"
+    return found
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
