@@ -1,5 +1,62 @@
-"""gristmill: the data-engineering platform for machine learning."""
+"""gristmill: the data-engineering platform for machine learning.
+
+    import gristmill as gm
+
+    project = gm.Project()                     # definitions: sources, tables, steps, models
+    store = gm.open("shop/.gristmill")         # the versioned store alone
+    gm.check(frame, [gm.rules.not_null("id")]) # rules alone
+
+Names are loaded at first use; importing the package loads no engine.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from gristmill._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from gristmill.algebra import asof_join as asof_join
+    from gristmill.algebra import hash as hash
+    from gristmill.algebra import row_random as row_random
+    from gristmill.algebra import run_time as run_time
+    from gristmill.algebra import split as split
+    from gristmill.api.checking import check as check
+    from gristmill.api.project import Project as Project
+    from gristmill.api.stores import open as open
+    from gristmill.connect import files as files
+    from gristmill.connect import frame as frame
+    from gristmill.connect import query as query
+    from gristmill.contracts import rules as rules
+    from gristmill.errors import GristmillError as GristmillError
+
+_HOME = {
+    "GristmillError": "gristmill.errors",
+    "Project": "gristmill.api.project",
+    "asof_join": "gristmill.algebra",
+    "check": "gristmill.api.checking",
+    "files": "gristmill.connect",
+    "frame": "gristmill.connect",
+    "hash": "gristmill.algebra",
+    "open": "gristmill.api.stores",
+    "query": "gristmill.connect",
+    "row_random": "gristmill.algebra",
+    "rules": "gristmill.contracts",
+    "run_time": "gristmill.algebra",
+    "split": "gristmill.algebra",
+}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""One file per verb, named after it; each holds ``command``. Imports ``cli`` and ``api``."""

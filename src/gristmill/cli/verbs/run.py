@@ -1,0 +1,47 @@
+"""``gristmill run``: bring a branch up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gristmill.cli.options import json_option, on_option, open_project, parse_parameters, project_options
+
+
+@click.command("run")
+@click.argument("select", nargs=-1)
+@on_option
+@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="value of a definition's parameter")
+@click.option("-m", "--message", default="", help="the commit's message")
+@click.option("-q", "--quiet", is_flag=True, help="only refusals and the result")
+@project_options
+@json_option
+def command(
+    select: tuple[str, ...],
+    on: str | None,
+    parameters: tuple[str, ...],
+    message: str,
+    quiet: bool,
+    folder: Path | None,
+    environment: str | None,
+    as_json: bool,
+) -> int:
+    """Land what is new, compute what it touches, check it, publish it as one commit. Exit 1 where a check said no.
+
+    \b
+    gristmill run
+    gristmill run --on try/partner       on a new branch, made from main
+    gristmill run features.flight+       one table and what needs it
+    """
+    from gristmill.cli.render import listener
+
+    project = open_project(folder, environment)
+    result = project.run(
+        select,
+        on=on,
+        params=parse_parameters(parameters),
+        message=message,
+        listener=listener(as_json=as_json, quiet=quiet),
+    )
+    return 0 if result.ok else 1
