@@ -1,0 +1,35 @@
+"""What an Ibis expression means here: semantics, exact sums, fingerprints, inputs, columns, own operations.
+
+Read ``semantics.py`` first: one table of every operation on which engines disagree, with our rule and the SQL
+that keeps it; ``rewrite.py`` is the pass that applies it. Nothing here runs a query or knows the store.
+Imports ``gristmill.errors`` and ``gristmill.model``; Ibis and sqlglot are loaded on first use of a function.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gristmill.algebra.identity import fingerprint as fingerprint
+    from gristmill.algebra.inputs import reads as reads
+    from gristmill.algebra.rewrite import normalise as normalise
+
+_HOME = {
+    "fingerprint": "identity",
+    "normalise": "rewrite",
+    "reads": "inputs",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,4 @@
+"""What operations mean here."""
+
+VERSION = 1
+FORMULAS: dict[str, str] = {}

@@ -1,0 +1,31 @@
+"""The outside world as sources of units and as places to export to: files, databases, frames.
+
+Start with ``values.py`` (what a source hands over), then ``file_source.py``. Delimited text goes through
+``csv_text`` (bytes to records), ``csv_scan`` (where records start), ``csv_cells`` (records to typed columns),
+``csv_read`` (rows, origin, rejects); ``csv_dialect`` and ``csv_infer`` guess what was not declared.
+Imports ``model`` and ``errors`` only. Engines and drivers are imported when used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gristmill.connect.file_source import FilesSource, files
+    from gristmill.connect.values import Chunk, Column, Dialect, Found, Reject, Shape, UnitRows
+
+_HOMES = {
+    "FilesSource": "file_source",
+    "files": "file_source",
+    **dict.fromkeys(("Chunk", "Column", "Dialect", "Found", "Reject", "Shape", "UnitRows"), "values"),
+}
+
+__all__ = ["Chunk", "Column", "Dialect", "FilesSource", "Found", "Reject", "Shape", "UnitRows", "files"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,28 @@
+"""The kernel: Ibis expressions and SQL text, compiled under our semantics and run on DuckDB in this process.
+
+Read ``kernel.py`` first (the connection and its locked settings), then ``compiler.py`` (from nodes to SQL)
+and ``sql_text.py`` (what a SQL definition may be). Imports ``algebra`` and ``errors``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gristmill.engines.kernel.kernel import Kernel as Kernel
+
+_HOME = {"Kernel": "kernel"}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,194 @@
+"""A DuckDB connection with fixed settings, and the few ways to run something on it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from gristmill.errors import DataError, DefinitionError, EngineError, GristmillError, UsageError
+
+if TYPE_CHECKING:
+    import duckdb
+    import ibis
+    import pyarrow as pa
+
+_BATCH_ROWS = 122_880
+_PLANS_KEPT = 1_024
+
+
+class Kernel:
+    """One DuckDB instance in this process: expressions and SQL in, Arrow out.
+
+    A result is a stream and the connection is busy until it is read to its end or closed. Use one kernel per
+    thread.
+
+    Args:
+        memory_limit_bytes: what DuckDB may hold in memory before it spills; its own default when None.
+        threads: how many threads; all processors when None. Results never depend on it.
+        temp_dir: where to spill; a fresh folder of the system's when None, removed on close.
+        temp_limit_bytes: how much may be spilled; DuckDB's own default (90 % of the free disk) when None.
+
+    >>> with Kernel(threads=1) as kernel:
+    ...     kernel.query("select 1 as one").read_all().to_pylist()
+    [{'one': 1}]
+    """
+
+    def __init__(
+        self,
+        *,
+        memory_limit_bytes: int | None = None,
+        threads: int | None = None,
+        temp_dir: str | Path | None = None,
+        temp_limit_bytes: int | None = None,
+    ) -> None:
+        import duckdb
+
+        made = tempfile.mkdtemp(prefix="gristmill-") if temp_dir is None else None
+        self._clean_up = weakref.finalize(self, shutil.rmtree, made, True) if made else None
+        self._plans: dict[tuple[str, int | None], str] = {}
+        with engine_errors():
+            config = _settings(made or str(temp_dir), memory_limit_bytes, threads, temp_limit_bytes)
+            self.connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
+            self.connection.execute("SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection and what it spilled; a second call does nothing."""
+        self.connection.close()
+        if self._clean_up is not None:
+            self._clean_up()
+
+    def register(self, name: str, relation: str | pa.Table | pa.RecordBatchReader) -> None:
+        """Make rows known under a dotted table name, replacing what had it; SQL text becomes a view.
+
+        A record batch reader can be read once only.
+        """
+        with engine_errors():
+            self.unregister(name)
+            if isinstance(relation, str):
+                self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS {relation}")
+            else:
+                self.connection.register(name, relation)
+
+    def unregister(self, name: str) -> None:
+        """Forget a name; nothing happens when it is not known."""
+        with engine_errors():
+            self.connection.execute(f"DROP VIEW IF EXISTS {quote(name)}")
+
+    def sql(self, expr: ibis.Table, *, run_time_us: int | None = None) -> str:
+        """Return the DuckDB SELECT for an expression, under our semantics; compiled once per fingerprint.
+
+        Args:
+            expr: over unbound tables named as they are registered.
+            run_time_us: the value of ``gm.run_time()``, in microseconds since 1970 UTC.
+        """
+        from gristmill.algebra.identity import digest
+        from gristmill.algebra.rewrite import normalise
+        from gristmill.engines.kernel.compiler import compile_sql
+
+        plain = normalise(expr)
+        self._register_literals(plain)
+        key = (digest(plain.op()), run_time_us)
+        if key not in self._plans:
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = compile_sql(plain, run_time_us=run_time_us)
+        return self._plans[key]
+
+    def _register_literals(self, plain: ibis.Table) -> None:
+        import ibis.expr.operations as ops
+
+        for node in plain.op().find(ops.InMemoryTable):
+            self.register(node.name, node.data.to_pyarrow(node.schema))
+
+    def query(self, what: ibis.Table | str, *, run_time_us: int | None = None) -> pa.RecordBatchReader:
+        """Run an expression or SQL text and stream its rows.
+
+        Raises:
+            DataError: a value does not fit: overflow, division by zero, a cast that fails.
+            EngineError: DuckDB, the disk or the memory failed.
+        """
+        text = what if isinstance(what, str) else self.sql(what, run_time_us=run_time_us)
+        with engine_errors():
+            return self.connection.sql(text).to_arrow_reader(_BATCH_ROWS)
+
+    def schema(self, what: ibis.Table | str) -> pa.Schema:
+        """Return the Arrow schema of an expression or of SQL text, without running it."""
+        text = what if isinstance(what, str) else self.sql(what, run_time_us=0)
+        with engine_errors():
+            return self.connection.sql(f"SELECT * FROM ({text}) LIMIT 0").to_arrow_table().schema
+
+
+def quote(name: str) -> str:
+    """Return a name as one quoted SQL identifier.
+
+    >>> quote('clean.flights')
+    '"clean.flights"'
+    """
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def _settings(
+    folder: str, memory_limit_bytes: int | None, threads: int | None, temp_limit_bytes: int | None
+) -> dict[str, str]:
+    settings = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "allow_community_extensions": "false",
+        "default_null_order": "nulls_last",
+        "ieee_floating_point_ops": "true",
+        "integer_division": "false",
+        "preserve_insertion_order": "false",
+        "python_enable_replacements": "false",
+        "temp_directory": folder,
+    }
+    if memory_limit_bytes is not None:
+        settings["memory_limit"] = f"{memory_limit_bytes}B"
+    if threads is not None:
+        settings["threads"] = str(threads)
+    if temp_limit_bytes is not None:
+        settings["max_temp_directory_size"] = f"{temp_limit_bytes}B"
+    return settings
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn what DuckDB raises into the errors of this package."""
+    import duckdb
+
+    try:
+        yield
+    except GristmillError:
+        raise
+    except duckdb.ResourceInUseException as error:
+        raise UsageError(
+            "the kernel is busy with an unread result", hint="read it to its end or close it"
+        ) from error
+    except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
+        raise DataError(_first_line(error)) from error
+    except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+        raise DefinitionError(_first_line(error)) from error
+    except duckdb.OutOfMemoryException as error:
+        raise EngineError(
+            _first_line(error), code="GM-E002", hint="give more memory or disk to spill"
+        ) from error
+    except duckdb.Error as error:
+        raise EngineError(_first_line(error), retryable=isinstance(error, duckdb.IOException)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0].rstrip(".")
