@@ -18,9 +18,7 @@ def shared_data() -> Callable[[str], Path]:
         base = Path(home) if home else Path(__file__).resolve().parents[2] / "shared" / "data"
         path = base / name
         if not path.exists():
-            pytest.skip(
-                f"no shared data at {path}: set GRISTMILL_SHARED_DATA to the folder that holds {name}"
-            )
+            pytest.skip(f"no shared data at {path}: set GRISTMILL_SHARED_DATA to the folder that holds {name}")
         return path
 
     return folder

@@ -125,9 +125,7 @@ def test_nul_bytes_and_bytes_of_no_character_are_rejected_loudly(tmp_path: Path)
     ]
 
 
-@pytest.mark.parametrize(
-    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "gbk"]
-)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "gbk"])
 def test_encodings_and_marks(tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "BLOCK_BYTES", 7)
     rows = [["id", "name"], ["1", "é😀" if encoding.startswith("utf") else "é"], ["2", "x\ny"], ["x", "z"]]
@@ -144,9 +142,7 @@ def test_encodings_and_marks(tmp_path: Path, encoding: str, monkeypatch: pytest.
         if encoding == "gbk":
             assert offset is None
         else:
-            unmarked = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(
-                encoding, encoding
-            )
+            unmarked = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}.get(encoding, encoding)
             assert raw[offset:].decode(unmarked)[0] == first
             assert raw[rejects[0].offset :] == rejects[0].raw
 
@@ -209,9 +205,7 @@ def test_discovery_knows_same_changed_and_gone(tmp_path: Path) -> None:
     assert (found.name, found.status, found.digest) == ("a.csv", "new", None)
     rows = source.read(tmp_path, found, shape=source.infer(tmp_path, [found]), number=1)
     list(rows)
-    unit = Unit(
-        name="a.csv", number=1, digest=rows.digest, size_bytes=found.size_bytes, modified_ns=found.modified_ns
-    )
+    unit = Unit(name="a.csv", number=1, digest=rows.digest, size_bytes=found.size_bytes, modified_ns=found.modified_ns)
     known = {"a.csv": unit, "b.csv": unit}
     assert [f.status for f in source.discover(tmp_path, known)] == ["same", "gone"]
     path.touch()
@@ -248,9 +242,7 @@ def test_wrong_calls_say_what_is_right() -> None:
 
 cell = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
-    st.sampled_from(
-        ["", "NA", "1", "-7", "2.5", "007", "true", "2013-01-01", "a,b", 'q"q', "x\r\ny", " 1", "0x1"]
-    ),
+    st.sampled_from(["", "NA", "1", "-7", "2.5", "007", "true", "2013-01-01", "a,b", 'q"q', "x\r\ny", " 1", "0x1"]),
 )
 
 
@@ -290,9 +282,7 @@ def test_blocks_of_any_size_give_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     lines = ["id,n,s"]
     for i in range(400):
         lines.append(
-            draw.choice(
-                [f"{i},{i},x", f'{i},{i}.5,"y\nz"', f'{i},NA,"a""b"', f"{i},1", f'{i},"2,z', f'{i},,5" x']
-            )
+            draw.choice([f"{i},{i},x", f'{i},{i}.5,"y\nz"', f'{i},NA,"a""b"', f"{i},1", f'{i},"2,z', f'{i},,5" x'])
         )
     write(tmp_path, "\n".join(lines))
     seen = []

@@ -27,9 +27,7 @@ def test_a_lost_quote_costs_its_own_line_only() -> None:
     text = b'1,"a\n2,"b"\n3,"c"\n4,d\n'
     found = scan(text, Grammar(DIALECT), final=True)
     assert found.bad == {0: "text stands behind a closing quote"}
-    assert [text[s:e] for s, e in zip(found.starts, found.ends, strict=True)] == text.splitlines(
-        keepends=True
-    )
+    assert [text[s:e] for s, e in zip(found.starts, found.ends, strict=True)] == text.splitlines(keepends=True)
 
 
 def test_a_quote_that_never_closes_costs_its_own_line_only() -> None:
@@ -102,10 +100,7 @@ def test_any_text_is_cut_without_loss_and_the_same_in_blocks(text: str, cut: int
     for at in range(0, len(raw) + 1, cut):
         block = carry + raw[at : at + cut]
         found = scan(block, grammar, final=at + cut > len(raw))
-        records += [
-            (block[s:e], i in found.bad)
-            for i, (s, e) in enumerate(zip(found.starts, found.ends, strict=True))
-        ]
+        records += [(block[s:e], i in found.bad) for i, (s, e) in enumerate(zip(found.starts, found.ends, strict=True))]
         carry = block[found.end :]
     assert records == [
         (raw[s:e], i in whole.bad) for i, (s, e) in enumerate(zip(whole.starts, whole.ends, strict=True))

@@ -104,9 +104,7 @@ def refuse(node: ops.Node) -> None:
     if isinstance(node, ops.First | ops.Last | ops.ArrayCollect | ops.GroupConcat) and not node.order_by:
         name = {"ArrayCollect": "collect", "GroupConcat": "group_concat"}.get(type(node).__name__)
         name = name or type(node).__name__.lower()
-        raise DefinitionError(
-            f"`{name}()` depends on the order of rows", code=ORDER, hint=f"use {name}(order_by=...)"
-        )
+        raise DefinitionError(f"`{name}()` depends on the order of rows", code=ORDER, hint=f"use {name}(order_by=...)")
     if isinstance(node, ops.Limit) and not isinstance(node.parent, ops.Sort):
         raise DefinitionError(
             "`limit()` without an order depends on the layout of files",

@@ -141,9 +141,7 @@ def _read(sample: bytes, dialect: Dialect, whole: bool) -> _Reading | None:
     return _Reading(dialect, cells, usual, float(times.max() / sound.sum()), len(found.bad))
 
 
-def _with_header(
-    reading: _Reading, declared: Declared, notes: list[str], unit: str
-) -> tuple[Dialect, list[str]]:
+def _with_header(reading: _Reading, declared: Declared, notes: list[str], unit: str) -> tuple[Dialect, list[str]]:
     cells, usual = reading.cells, reading.usual
     at = next((i for i, record in enumerate(cells) if len(record) == usual), 0)
     enough = sum(len(record) == usual for record in cells) >= 2 and reading.share >= 0.5
@@ -160,9 +158,7 @@ def _with_header(
         at = 0
     header = bool(declared.header) if declared.header is not None else named
     if isinstance(declared.header, tuple):
-        header = named and [cell.decode("utf-8", "replace").strip() for cell in cells[at]] == list(
-            declared.header
-        )
+        header = named and [cell.decode("utf-8", "replace").strip() for cell in cells[at]] == list(declared.header)
         at = at if header else 0
     if declared.header is None:
         notes.append("the first record names the columns" if header else "no record names the columns")

@@ -63,9 +63,7 @@ def header_names(cells: Sequence[bytes], *, unit: str) -> tuple[list[str], list[
             name = cell.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             message = f"the name of column {number} is not in the declared encoding"
-            raise DataError(
-                message, where=f"{unit}:1:{number}", code="GM-D012", hint="declare encoding="
-            ) from error
+            raise DataError(message, where=f"{unit}:1:{number}", code="GM-D012", hint="declare encoding=") from error
         if "\0" in name:
             raise DataError(f"the name of column {number} holds a NUL byte", where=f"{unit}:1:{number}")
         wanted, copy = name or f"column{number}", 1
@@ -291,9 +289,7 @@ class CsvRows:
             if numbers[index]
         ]
         origin = (numbers[kept], block.lines[kept], None if block.offsets is None else block.offsets[kept])
-        return Chunk(
-            batch_of(self._shape, columns, self._number, len(kept), self._constants, origin), rejects
-        )
+        return Chunk(batch_of(self._shape, columns, self._number, len(kept), self._constants, origin), rejects)
 
     def _typed(self, found: Readable, cells: CellReader) -> tuple[dict[str, pa.Array], dict[int, Fault]]:
         columns = dict(found.typed)

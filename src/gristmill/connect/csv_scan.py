@@ -70,9 +70,7 @@ class Grammar:
         any_plain = b"[^" + stop + b"\\r\\n]"
         self.plain = re.compile(b"(?:" + (escaped + b"|" if escaped else b"") + any_plain + b")*+", re.DOTALL)
         quote = re.escape(self.quote)
-        inner = b"|".join(
-            p for p in (escaped, b"[^" + quote + re.escape(self.escape) + b"]++", quote * 2) if p
-        )
+        inner = b"|".join(p for p in (escaped, b"[^" + quote + re.escape(self.escape) + b"]++", quote * 2) if p)
         self.quoted = re.compile(quote + b"(?:" + inner + b")*+" + quote, re.DOTALL) if quote else None
         self.line_end = re.compile(b"\r\n|\n|\r")
 
@@ -225,9 +223,7 @@ def _first_wrong(octets: NDArray[np.uint8], quotes: Positions, grammar: Grammar,
     return min(first_bad, default=None)
 
 
-def _walk(
-    block: bytes, grammar: Grammar, position: int, until: int, final: bool, out: _Collector
-) -> tuple[int, bool]:
+def _walk(block: bytes, grammar: Grammar, position: int, until: int, final: bool, out: _Collector) -> tuple[int, bool]:
     """Walk records one by one from here; returns where it stopped and whether it moved at all."""
     start, suspect_until, broken = position, 0, (position, out.count)
     while position < len(block) and (position < until or position < suspect_until):

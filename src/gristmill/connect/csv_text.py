@@ -56,9 +56,7 @@ def codec_name(encoding: str) -> str:
     try:
         info = codecs.lookup(encoding)
     except LookupError as error:
-        raise UsageError(
-            f"no encoding is called `{encoding}`", hint="try utf-8, cp1252 or latin-1"
-        ) from error
+        raise UsageError(f"no encoding is called `{encoding}`", hint="try utf-8, cp1252 or latin-1") from error
     if not info._is_text_encoding:
         raise UsageError(f"`{encoding}` is no text encoding", hint="try utf-8, cp1252 or latin-1")
     return info.name
@@ -106,9 +104,7 @@ class Decoder:
         if self._plain:
             self.encoding = "utf-8"
         self.width = None if self._plain else _width(self.encoding)
-        self._decoder = (
-            None if self._plain else codecs.getincrementaldecoder(self.encoding)(_on_error(self.encoding))
-        )
+        self._decoder = None if self._plain else codecs.getincrementaldecoder(self.encoding)(_on_error(self.encoding))
 
     def decode(self, block: bytes, *, final: bool) -> bytes:
         """Return a block as UTF-8."""

@@ -70,11 +70,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
         seen = listed(root, self.pattern, self.compression)
         found = [self._compared(root, file, known.get(file.name)) for file in seen]
         here = {file.name for file in seen}
-        gone = [
-            Found(name=name, digest=unit.digest, status="gone")
-            for name, unit in known.items()
-            if name not in here
-        ]
+        gone = [Found(name=name, digest=unit.digest, status="gone") for name, unit in known.items() if name not in here]
         return found + gone
 
     def _compared(self, root: Path, file: Seen, unit: Unit | None) -> Found:
@@ -114,9 +110,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
             )
         formats = sorted({self.format_of(unit.name) for unit in units})
         if len(formats) > 1:
-            raise UsageError(
-                f"the files have several formats: {', '.join(formats)}", hint="one source per format"
-            )
+            raise UsageError(f"the files have several formats: {', '.join(formats)}", hint="one source per format")
         from gristmill.connect.file_units import infer_shape
 
         return infer_shape(self, root, [unit.name for unit in units], formats[0])
@@ -153,9 +147,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
         for known, endings in FORMATS.items():
             if suffix in endings:
                 return known
-        raise UsageError(
-            f"the format of {name} cannot be told from its name", hint='declare format="csv" or another'
-        )
+        raise UsageError(f"the format of {name} cannot be told from its name", hint='declare format="csv" or another')
 
 
 def files(

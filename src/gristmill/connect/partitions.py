@@ -29,9 +29,7 @@ def partition_values(unit: str) -> dict[str, str | None]:
     folders = unit.split("://")[-1].split("!")[0].split("/")[:-1]
     pairs = (folder.partition("=") for folder in folders)
     return {
-        unquote(name): None if value == HIVE_NULL else unquote(value)
-        for name, sign, value in pairs
-        if sign and name
+        unquote(name): None if value == HIVE_NULL else unquote(value) for name, sign, value in pairs if sign and name
     }
 
 

@@ -76,9 +76,7 @@ def parse_type(text: str) -> pa.DataType:
     nested = _nested(name)
     if nested is None:
         hint = did_you_mean(text, [*_PLAIN, *_ALIASES, "timestamp", "time", "decimal(10, 2)"])
-        raise UsageError(
-            f"no type is called `{text}`", hint=hint or "use string, int64, double, date, timestamp"
-        )
+        raise UsageError(f"no type is called `{text}`", hint=hint or "use string, int64, double, date, timestamp")
     return nested
 
 

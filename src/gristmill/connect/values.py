@@ -82,14 +82,10 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
             if letter is None or (letter == "" and name != "delimiter"):
                 continue
             if len(letter) != 1 or not letter.isascii() or letter in "\r\n\0":
-                raise UsageError(
-                    f"{name} {letter!r} is not one ASCII character", hint=f'{name}=";" for example'
-                )
+                raise UsageError(f"{name} {letter!r} is not one ASCII character", hint=f'{name}=";" for example')
         marks = [mark for mark in (self.delimiter, self.quote, self.escape) if mark]
         if len(set(marks)) < len(marks):
-            raise UsageError(
-                "delimiter, quote and escape must differ", hint='escape="" when quotes are doubled'
-            )
+            raise UsageError("delimiter, quote and escape must differ", hint='escape="" when quotes are doubled')
         if self.skip < 0:
             raise UsageError(f"skip={self.skip} is less than nothing")
         return self

@@ -62,6 +62,37 @@ def load_model(snapshot: Snapshot, name: str) -> ModelRecord | None:
     return msgspec.json.decode(data, type=ModelRecord) if data else None
 
 
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics of one model at two commits; ``refused`` says why they do not compare."""
+
+    metrics: dict[str, tuple[float, float]] = {}
+    held_rows: int = 0
+    refused: str = ""
+
+    def interval(self, metric: str) -> tuple[float, float]:
+        """Return a 95 % interval of the later value, from the number of held rows alone.
+
+        The half-width is that of a share, 1.96 sqrt(p (1 - p) / n), which also bounds the area under a ROC curve
+        with as many rows of either class; metrics outside 0 to 1 get no width.
+        """
+        value = self.metrics[metric][1]
+        if not 0 <= value <= 1 or not self.held_rows:
+            return value, value
+        half = 1.96 * (value * (1 - value) / self.held_rows) ** 0.5
+        return value - half, value + half
+
+
+def compare(before: Snapshot, after: Snapshot, name: str) -> Comparison:
+    """Compare a model's metrics at two commits; only where both were judged on the same held rows."""
+    old, new = load_model(before, name), load_model(after, name)
+    if old is None or new is None:
+        return Comparison(refused="not trained on both sides")
+    if old.held_digest != new.held_digest:
+        return Comparison(refused=f"the held table {new.held} differs, so the metrics do not compare")
+    shared = {metric: (old.metrics[metric], new.metrics[metric]) for metric in new.metrics if metric in old.metrics}
+    return Comparison(metrics=shared, held_rows=new.held_rows)
+
+
 def train(ctx: Context, tx: Transaction, compiled: Compiled, run: str) -> ModelRecord:
     """Train a model into a fresh folder and keep the folder, its metrics, and what it was trained on.
 

@@ -175,17 +175,13 @@ def engine_errors() -> Iterator[None]:
     except GristmillError:
         raise
     except duckdb.ResourceInUseException as error:
-        raise UsageError(
-            "the kernel is busy with an unread result", hint="read it to its end or close it"
-        ) from error
+        raise UsageError("the kernel is busy with an unread result", hint="read it to its end or close it") from error
     except (duckdb.ConversionException, duckdb.OutOfRangeException, duckdb.InvalidInputException) as error:
         raise DataError(_first_line(error)) from error
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
         raise DefinitionError(_first_line(error)) from error
     except duckdb.OutOfMemoryException as error:
-        raise EngineError(
-            _first_line(error), code="GM-E002", hint="give more memory or disk to spill"
-        ) from error
+        raise EngineError(_first_line(error), code="GM-E002", hint="give more memory or disk to spill") from error
     except duckdb.Error as error:
         raise EngineError(_first_line(error), retryable=isinstance(error, duckdb.IOException)) from error
 
