@@ -26,6 +26,9 @@ from gristmill.errors import DefinitionError, UsageError
 from gristmill.model.events import Listener, silent
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gristmill.api.checking import CheckReport
     from gristmill.define.nodes import Connector, Grain
     from gristmill.engines.kernel import Kernel
     from gristmill.model.rules import Rule
@@ -183,17 +186,9 @@ class Project:
     ) -> Callable[[F], F]:
         """Define a table by a function on Arrow, Polars or pandas frames, whichever it is annotated with.
 
-        Args:
-            name: the table's dotted name.
-            reads: its inputs.
-            schema: column names and types of the result, such as ``{"id": "int64"}``.
-            key: columns that identify a row.
-            per: whether one output row depends on one input ``row``, on a ``group`` of equal key, or the ``table``.
-            rules: what must hold for its rows.
-            contract: path of its ODCS document.
-            cluster_by: columns by which rows are ordered in files.
-            env: environment variables that the result depends on.
-            files: files, relative to the project, that the result depends on.
+        ``schema`` gives column names and types of the result, such as ``{"id": "int64"}``; ``per`` says whether one
+        output row depends on one input ``row``, on a ``group`` of equal key, or the ``table``; ``env`` and ``files``
+        name environment variables and files, relative to the project, that the result depends on.
         """
 
         def decorate(function: F) -> F:
@@ -355,7 +350,7 @@ class Project:
                 root=self.root,
                 settings=self.settings,
                 graph=self.graph,
-                store=self.store,
+                open_store=lambda: self.store,
                 kernel=kernel,
                 run_time_us=time.time_ns() // 1000,
                 parameters=dict(parameters or {}),
@@ -410,6 +405,51 @@ class Project:
 
         with self.context(parameters=params, listener=listener) as ctx:
             return RunResult(execute(ctx, on=self.branch(on), select=select, message=message))
+
+    def preview(
+        self,
+        table: str,
+        *,
+        where: str | None = None,
+        limit: int | None = 20,
+        on: str | None = None,
+        params: Mapping[str, object] | None = None,
+    ) -> pa.Table:
+        """Compute rows of a table on real data with the definitions as they are now; commit nothing."""
+        from gristmill.run.preview import preview
+
+        with self.context(parameters=params) as ctx:
+            return preview(ctx, self.store.snapshot(self.branch(on)), table, where=where, limit=limit)
+
+    def test(self, rows: Mapping[str, object], *, params: Mapping[str, object] | None = None) -> dict[str, pa.Table]:
+        """Compute every table that follows from the given rows; touch no store.
+
+        Args:
+            rows: for each input table its rows: a list of dicts, or an Arrow, Polars or pandas frame.
+            params: values for keyword parameters of definitions.
+        """
+        from gristmill.run.preview import evaluate_rows
+
+        with self.context(parameters=params) as ctx:
+            return evaluate_rows(ctx, {name: _rows(value) for name, value in rows.items()})
+
+    def check(self, select: Sequence[str] = (), *, on: str | None = None) -> CheckReport:
+        """Check tables as they are stored on a branch against their rules; write nothing."""
+        from gristmill.api.checking import CheckReport
+        from gristmill.run.preview import check_tables
+
+        names = self.graph.select(select)
+        with self.context() as ctx:
+            snapshot = self.store.snapshot(self.branch(on))
+            return CheckReport(check_tables(ctx, snapshot, [n.name for n in self.graph.order() if n.name in names]))
+
+
+def _rows(value: object) -> pa.Table:
+    import pyarrow as pa
+
+    from gristmill.run.tables import to_table
+
+    return pa.Table.from_pylist(value) if isinstance(value, list) else to_table(value)
 
 
 def _folder_of_caller() -> Path:

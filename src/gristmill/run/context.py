@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ class Context:
         root: the project's folder.
         settings: its settings.
         graph: its nodes.
-        store: where its tables live.
+        open_store: opens the store where its tables live, at first use.
         kernel: what computes.
         run_time_us: the run's time in microseconds since 1970, UTC; ``gm.run_time()`` gives it.
         parameters: values that override keyword parameters of definitions.
@@ -33,11 +33,16 @@ class Context:
     root: Path
     settings: Settings
     graph: Graph
-    store: Store
+    open_store: Callable[[], Store]
     kernel: Kernel
     run_time_us: int
     parameters: Mapping[str, object] = field(default_factory=dict)
     listener: Listener = silent
+
+    @property
+    def store(self) -> Store:
+        """The store where the project's tables live."""
+        return self.open_store()
 
     def parameters_of(self, node: Node) -> dict[str, object]:
         """Return a node's keyword parameters with this run's values."""

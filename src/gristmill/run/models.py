@@ -15,7 +15,7 @@ from gristmill.errors import DataError, DefinitionError
 from gristmill.model.events import Trained
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.tables import _to_table, as_frame, call, prepare
+from gristmill.run.tables import as_frame, call, prepare, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,7 +149,7 @@ def predict(ctx: Context, tx: Transaction, compiled: Compiled) -> int:
     rows = as_frame(table.drop_columns(["_row_id"]), node.rows)
     with tempfile.TemporaryDirectory(prefix="gristmill-model-") as folder:
         ctx.store.checkout(state, Path(folder))
-        made = _to_table(call(node, node.function, [rows, Path(folder)], ctx.parameters_of(node)))
+        made = to_table(call(node, node.function, [rows, Path(folder)], ctx.parameters_of(node)))
     result = _with_origin(ctx, node, made, table, state.id)
     prepare(tx, node, result.schema)
     tx.replace(node.name, result)

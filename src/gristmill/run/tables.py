@@ -145,7 +145,7 @@ def as_arrow(node: Node, result: object, schema: pa.Schema) -> pa.Table:
     """
     import pyarrow as pa
 
-    table = _to_table(result)
+    table = to_table(result)
     missing = [name for name in schema.names if name not in table.schema.names]
     extra = [name for name in table.schema.names if name not in schema.names]
     if missing or extra:
@@ -165,7 +165,8 @@ def as_arrow(node: Node, result: object, schema: pa.Schema) -> pa.Table:
         ) from error
 
 
-def _to_table(result: object) -> pa.Table:
+def to_table(result: object) -> pa.Table:
+    """Return an Arrow, Polars or pandas frame as an Arrow table; DataError for anything else."""
     import pyarrow as pa
 
     if isinstance(result, pa.Table):
