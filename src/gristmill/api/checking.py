@@ -33,7 +33,7 @@ class CheckReport:
         if self.failures:
             first = self.failures[0]
             raise CheckFailed(
-                f"{len(self.failures)} of {len(self.findings)} rules failed; the first: {first.expected or first.rule.code}",
+                f"{len(self.failures)} of {len(self.findings)} rules failed; the first: {first.words}",
                 where=first.table,
                 examples=[str(example) for example in first.examples],
             )
@@ -41,12 +41,7 @@ class CheckReport:
     def __repr__(self) -> str:
         lines = []
         for finding in self.findings:
-            seen = (
-                f"{finding.failed_rows:,} of {finding.checked_rows:,} rows" if finding.failed_rows else finding.observed
-            )
-            lines.append(
-                f"{finding.outcome:<12}{finding.expected or finding.rule.code}  {seen or finding.note or ''}".rstrip()
-            )
+            lines.append(f"{finding.outcome:<12}{finding.words}  {finding.seen}".rstrip())
             lines += [f"            {example}" for example in finding.examples]
         return "\n".join(lines)
 

@@ -1,58 +1,31 @@
-"""A project: sources, tables, steps, models and predictions, defined in Python and run on a versioned store."""
+"""A project: what it defines, and every verb as a method, on a versioned store."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from gristmill.api.definitions import Definitions
 from gristmill.api.results import PlanResult, RunResult
-from gristmill.define import (
-    Graph,
-    Node,
-    Place,
-    Settings,
-    check_signature,
-    load_modules,
-    place_of,
-    place_of_caller,
-    read_settings,
-)
+from gristmill.define import load_modules, read_settings
 from gristmill.define.settings import FILE_NAME, branch_of
-from gristmill.errors import DefinitionError, UsageError
+from gristmill.errors import DefinitionError, UsageError, did_you_mean
 from gristmill.model.events import Listener, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gristmill.api.checking import CheckReport
-    from gristmill.define.nodes import Connector, Grain
     from gristmill.engines.kernel import Kernel
-    from gristmill.model.rules import Rule
     from gristmill.run.context import Context
     from gristmill.store import Store
 
-F = TypeVar("F", bound=Callable[..., object])
 
-Columns = str | Sequence[str]
-Readable = object
-"""What ``reads=`` takes: a source, a decorated function, or a dotted name."""
-
-
-class Source:
-    """A handle on a source, to be read by definitions; its ``name`` is the table it lands in."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"<source {self.name}>"
-
-
-class Project:
+class Project(Definitions):
     """A folder with ``gristmill.toml``, the definitions in its modules, and its store.
 
     Args:
@@ -64,11 +37,6 @@ class Project:
     >>> [node.name for node in project.graph]
     ['marts.one']
     """
-
-    def __init__(self, root: str | Path | None = None, *, environment: str | None = None) -> None:
-        self.root = Path(root).resolve() if root is not None else _folder_of_caller()
-        self.settings: Settings = read_settings(self.root, environment=environment)
-        self.graph = Graph()
 
     def __repr__(self) -> str:
         return f"<project {self.settings.project.name or self.root.name}: {len(self.graph)} definitions>"
@@ -93,235 +61,6 @@ class Project:
         if environment is not None:
             project.settings = read_settings(folder, environment=environment)
         return project
-
-    # -- definitions ---------------------------------------------------------------------------------------
-
-    def source(
-        self,
-        name: str,
-        connector: Connector,
-        *,
-        key: Columns = (),
-        rules: Sequence[Rule] = (),
-        contract: str | None = None,
-        cluster_by: Columns = (),
-    ) -> Source:
-        """Define a source: what a connector delivers, landed as a table.
-
-        Args:
-            name: the table's dotted name.
-            connector: ``gm.files(...)``, ``gm.query(...)`` or another one.
-            key: columns that identify a row; a later row of the same key replaces the earlier.
-            rules: what must hold for its rows.
-            contract: path of its ODCS document.
-            cluster_by: columns by which rows are ordered in files.
-        """
-        self.graph.add(
-            Node(
-                name=name,
-                kind="source",
-                place=place_of_caller(self.root),
-                connector=connector,
-                key=_columns(key),
-                rules=tuple(rules),
-                contract=contract,
-                cluster_by=_columns(cluster_by),
-            )
-        )
-        return Source(name)
-
-    def table(
-        self,
-        name: str,
-        *,
-        reads: Sequence[Readable],
-        key: Columns = (),
-        rules: Sequence[Rule] = (),
-        contract: str | None = None,
-        cluster_by: Columns = (),
-    ) -> Callable[[F], F]:
-        """Define a table by a function from Ibis tables to an Ibis table."""
-
-        def decorate(function: F) -> F:
-            names, place = _names(reads), place_of(function, self.root)
-            signature = check_signature(function, tables=names, place=place)
-            if signature.rows != "ibis":
-                raise DefinitionError(
-                    f"`{name}` takes {signature.rows} frames",
-                    code="GM-P018",
-                    where=str(place),
-                    hint="@project.table takes Ibis tables; use @project.step for other frames",
-                )
-            self.graph.add(
-                Node(
-                    name=name,
-                    kind="table",
-                    place=place,
-                    reads=names,
-                    key=_columns(key),
-                    function=function,
-                    rules=tuple(rules),
-                    contract=contract,
-                    cluster_by=_columns(cluster_by),
-                    parameters=signature.parameters,
-                )
-            )
-            return _named(function, name)
-
-        return decorate
-
-    def step(
-        self,
-        name: str,
-        *,
-        reads: Sequence[Readable],
-        schema: Mapping[str, str],
-        key: Columns = (),
-        per: Grain = "table",
-        rules: Sequence[Rule] = (),
-        contract: str | None = None,
-        cluster_by: Columns = (),
-        env: Sequence[str] = (),
-        files: Sequence[str] = (),
-    ) -> Callable[[F], F]:
-        """Define a table by a function on Arrow, Polars or pandas frames, whichever it is annotated with.
-
-        ``schema`` gives column names and types of the result, such as ``{"id": "int64"}``; ``per`` says whether one
-        output row depends on one input ``row``, on a ``group`` of equal key, or the ``table``; ``env`` and ``files``
-        name environment variables and files, relative to the project, that the result depends on.
-        """
-
-        def decorate(function: F) -> F:
-            names, place = _names(reads), place_of(function, self.root)
-            signature = check_signature(function, tables=names, place=place)
-            if signature.rows == "ibis":
-                raise DefinitionError(
-                    f"the table parameters of `{function.__name__}` need a type",
-                    code="GM-P019",
-                    where=str(place),
-                    hint="annotate them with pa.Table, pl.DataFrame or pd.DataFrame; use @project.table for Ibis",
-                )
-            self.graph.add(
-                Node(
-                    name=name,
-                    kind="step",
-                    place=place,
-                    reads=names,
-                    key=_columns(key),
-                    function=function,
-                    rules=tuple(rules),
-                    contract=contract,
-                    cluster_by=_columns(cluster_by),
-                    schema=dict(schema),
-                    per=per,
-                    rows=signature.rows,
-                    parameters=signature.parameters,
-                    environment=tuple(env),
-                    files=tuple(files),
-                )
-            )
-            return _named(function, name)
-
-        return decorate
-
-    def sql(
-        self,
-        name: str,
-        query: str,
-        *,
-        reads: Sequence[Readable],
-        key: Columns = (),
-        rules: Sequence[Rule] = (),
-        contract: str | None = None,
-        cluster_by: Columns = (),
-    ) -> Source:
-        """Define a table by one SELECT in DuckDB SQL: the text itself, or the path of a ``.sql`` file."""
-        place = place_of_caller(self.root)
-        text = query
-        if query.strip().endswith(".sql") and "\n" not in query.strip():
-            path = self.root / query.strip()
-            if not path.is_file():
-                raise DefinitionError(f"`{name}` names a file that is not there", code="GM-P020", where=str(path))
-            text, place = path.read_text(encoding="utf-8"), Place(query.strip(), 1)
-        self.graph.add(
-            Node(
-                name=name,
-                kind="sql",
-                place=place,
-                reads=_names(reads),
-                key=_columns(key),
-                sql=text,
-                rules=tuple(rules),
-                contract=contract,
-                cluster_by=_columns(cluster_by),
-            )
-        )
-        return Source(name)
-
-    def model(
-        self,
-        name: str,
-        *,
-        reads: Sequence[Readable],
-        held: Readable | None = None,
-        env: Sequence[str] = (),
-        files: Sequence[str] = (),
-    ) -> Callable[[F], F]:
-        """Define a model: a function of its training frames, the held frame, and a folder to write files into.
-
-        It returns its metrics on the held table as a dict of numbers. gristmill keeps the folder and never loads
-        what is in it.
-        """
-
-        def decorate(function: F) -> F:
-            names, place = _names(reads), place_of(function, self.root)
-            held_name = _names([held])[0] if held is not None else None
-            tables = [*names, *([held_name] if held_name else [])]
-            signature = check_signature(function, tables=tables, place=place, extra=["folder to write into"])
-            self.graph.add(
-                Node(
-                    name=name,
-                    kind="model",
-                    place=place,
-                    reads=names,
-                    held=held_name,
-                    function=function,
-                    rows=signature.rows if signature.rows != "ibis" else "arrow",
-                    parameters=signature.parameters,
-                    environment=tuple(env),
-                    files=tuple(files),
-                )
-            )
-            return _named(function, name)
-
-        return decorate
-
-    def predictions(self, name: str, *, reads: Sequence[Readable], model: Readable, key: Columns) -> Callable[[F], F]:
-        """Define predictions: a function of the rows' frame and the model's folder, which keeps the key."""
-
-        def decorate(function: F) -> F:
-            names, place = _names(reads), place_of(function, self.root)
-            if len(names) != 1:
-                raise DefinitionError(f"`{name}` reads {len(names)} tables, not one", code="GM-P021", where=str(place))
-            signature = check_signature(function, tables=names, place=place, extra=["folder of the model"])
-            self.graph.add(
-                Node(
-                    name=name,
-                    kind="predictions",
-                    place=place,
-                    reads=names,
-                    model=_names([model])[0],
-                    key=_columns(key),
-                    function=function,
-                    rows=signature.rows if signature.rows != "ibis" else "arrow",
-                    parameters=signature.parameters,
-                )
-            )
-            return _named(function, name)
-
-        return decorate
-
-    # -- verbs ---------------------------------------------------------------------------------------------
 
     @cached_property
     def store(self) -> Store:
@@ -358,8 +97,6 @@ class Project:
             )
 
     def _check_parameters(self, parameters: Mapping[str, object]) -> None:
-        from gristmill.errors import did_you_mean
-
         known = sorted({name for node in self.graph for name in node.parameters})
         for name in parameters:
             if name not in known:
@@ -450,37 +187,3 @@ def _rows(value: object) -> pa.Table:
     from gristmill.run.tables import to_table
 
     return pa.Table.from_pylist(value) if isinstance(value, list) else to_table(value)
-
-
-def _folder_of_caller() -> Path:
-    place = place_of_caller(Path("/"))
-    file = Path("/") / place.file
-    start = file.parent if file.is_file() else Path.cwd()
-    for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder.resolve()
-    return start.resolve()
-
-
-def _columns(names: Columns) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _named(function: F, name: str) -> F:
-    function.__gristmill_name__ = name  # type: ignore[attr-defined]
-    return function
-
-
-def _names(reads: Sequence[Readable]) -> tuple[str, ...]:
-    names = []
-    for item in reads:
-        name = item if isinstance(item, str) else getattr(item, "__gristmill_name__", getattr(item, "name", None))
-        if not isinstance(name, str):
-            raise DefinitionError(
-                f"`reads=` holds a {type(item).__name__}",
-                code="GM-P022",
-                where=str(place_of_caller(Path("/"))),
-                hint="give a source, a function decorated by this project, or a dotted name",
-            )
-        names.append(name)
-    return tuple(names)

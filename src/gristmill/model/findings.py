@@ -53,6 +53,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     accepted: str | None = None
 
     @property
+    def words(self) -> str:
+        """What the rule asks for, in words, or its code."""
+        return self.expected or self.rule.code
+
+    @property
+    def seen(self) -> str:
+        """What was found, for people: failing rows, the observed figure, or why nothing was looked at."""
+        if self.failed_rows:
+            return f"{self.failed_rows:,} of {self.checked_rows:,} rows"
+        return self.observed or self.note or ""
+
+    @property
     def blocks(self) -> bool:
         """Whether this finding forbids publishing."""
         return self.outcome in ("fail", "error", "not_checked") and self.accepted is None

@@ -45,7 +45,6 @@ def _line(finding: object) -> None:
     from gristmill.model.findings import Finding
 
     assert isinstance(finding, Finding)
-    seen = f"{finding.failed_rows:,} of {finding.checked_rows:,} rows" if finding.failed_rows else finding.observed
-    click.echo(f"  {finding.outcome:<12}{finding.expected or finding.rule.code}  {seen or finding.note or ''}".rstrip())
+    click.echo(f"  {finding.outcome:<12}{finding.words}  {finding.seen}".rstrip())
     for example in finding.examples:
         click.echo(f"              {example}")

@@ -18,7 +18,7 @@ _PLAIN_PANDAS = (
 
 TOUR: list[tuple[str, list[tuple[str, int]]]] = [
     (
-        "January to March have landed. One weather row claims a wind of 1,048 mph: it is set aside, with file and line.",
+        "January to March have landed. One weather row claims a wind of 1,048 mph: it is set aside, with its line.",
         [("gristmill plan", 0), ("gristmill run", 0), ("gristmill quarantine list raw.weather", 0)],
     ),
     ("A second run finds nothing to do.", [("gristmill run", 0)]),

@@ -145,8 +145,6 @@ def _show_run(record: RunRecord, failed: bool, as_json: bool) -> None:
 
 
 def _show_finding(finding: Finding) -> None:
-    seen = f"{finding.failed_rows:,} of {finding.checked_rows:,} rows" if finding.failed_rows else finding.observed
-    words = finding.expected or finding.rule.code
-    click.echo(f"{finding.outcome:<8} {finding.table}  {words}: {seen or finding.note or ''}")
+    click.echo(f"{finding.outcome:<8} {finding.table}  {finding.words}: {finding.seen}")
     for example in finding.examples:
         click.echo(f"           {example}")
