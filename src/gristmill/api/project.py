@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gristmill.api.checking import CheckReport
     from gristmill.engines.kernel import Kernel
+    from gristmill.run.checking import Acceptance
     from gristmill.run.context import Context
     from gristmill.store import Store
 
@@ -142,6 +143,20 @@ class Project(Definitions):
 
         with self.context(parameters=params, listener=listener) as ctx:
             return RunResult(execute(ctx, on=self.branch(on), select=select, message=message))
+
+    def publish(self, run: str, *, accept: Sequence[Acceptance] = (), listener: Listener = silent) -> RunResult:
+        """Publish a run that was kept aside; ``accept`` lets failing rules pass, each with a reason and an end.
+
+        What the run finished is taken over; what it did not reach is computed now.
+        """
+        from gristmill.run.execute import execute
+        from gristmill.run.records import load
+
+        record = load(self.store, run)
+        with self.context(listener=listener) as ctx:
+            return RunResult(
+                execute(ctx, on=record.on, select=record.selected, accept=accept, message=f"publish {record.run}")
+            )
 
     def preview(
         self,

@@ -20,7 +20,7 @@ from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_LINE, ORIGIN_OFFSET, OR
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
-    from gristmill.store import Staged, Transaction
+    from gristmill.store import Snapshot, Staged, Transaction
 
 ACCEPTANCES = "acceptances.json"
 _STAGED = '"_gristmill_staged"'
@@ -207,10 +207,19 @@ def _breaker(ctx: Context, table: str, aside: int, total: int) -> list[Finding]:
     ]
 
 
-def load_acceptances(tx: Transaction) -> tuple[Acceptance, ...]:
+def load_acceptances(tx: Snapshot) -> tuple[Acceptance, ...]:
     """Return the acceptances that the branch holds."""
     data = tx.document(ACCEPTANCES)
     return tuple(msgspec.json.decode(data, type=list[Acceptance])) if data else ()
+
+
+def add_acceptances(ctx: Context, branch: str, new: Sequence[Acceptance]) -> None:
+    """Add acceptances to those that a branch holds; a later one for the same rule replaces the earlier."""
+    if not new:
+        return
+    with ctx.store.begin(branch, message="accept " + ", ".join(f"{item.rule} of {item.table}" for item in new)) as tx:
+        kept = {(item.table, item.rule): item for item in (*load_acceptances(tx), *new)}
+        tx.put_document(ACCEPTANCES, msgspec.json.encode(list(kept.values())))
 
 
 def _accept(finding: Finding, acceptances: Sequence[Acceptance], now_us: int) -> Finding:

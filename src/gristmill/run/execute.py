@@ -17,6 +17,7 @@ from gristmill.model.events import NothingToDo, Published, RunFailed, RunStarted
 from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
 from gristmill.run import records
+from gristmill.run.checking import Acceptance, add_acceptances
 from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
 from gristmill.run.derivation import document_path, dump_derivation, load_derivation
@@ -45,7 +46,9 @@ class _Progress:
     broken: set[str] = field(default_factory=set)
 
 
-def execute(ctx: Context, *, on: str, select: Sequence[str] = (), message: str = "") -> RunRecord:
+def execute(
+    ctx: Context, *, on: str, select: Sequence[str] = (), message: str = "", accept: Sequence[Acceptance] = ()
+) -> RunRecord:
     """Bring a branch up to date with its sources and definitions.
 
     Args:
@@ -53,6 +56,7 @@ def execute(ctx: Context, *, on: str, select: Sequence[str] = (), message: str =
         on: the branch; a new one is made from ``main``.
         select: selectors of what to bring up to date; empty means everything.
         message: the commit's message.
+        accept: failing rules that may pass, each with a reason and an end.
 
     Returns the record: ``published``, ``unchanged`` or ``failed`` (kept on ``run/N``, the branch untouched).
 
@@ -60,14 +64,14 @@ def execute(ctx: Context, *, on: str, select: Sequence[str] = (), message: str =
     """
     for attempt in range(_TRIES):
         try:
-            return _attempt(ctx, on=on, select=select, message=message)
+            return _attempt(ctx, on=on, select=select, message=message, accept=accept)
         except Stale:
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError("unreachable")
 
 
-def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str) -> RunRecord:
+def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str, accept: Sequence[Acceptance]) -> RunRecord:
     store = ctx.store
     base = store.resolve(on if on in store.branches() else "main")
     plan = make_plan(ctx, store.snapshot(base), on=on, select=select)
@@ -92,6 +96,7 @@ def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str) -> R
     ctx.listener(RunStarted(run=run, on=on, base=base, tables=len(plan.steps)))
     progress = _Progress()
     try:
+        add_acceptances(ctx, run, accept)
         for step in plan.steps:
             _stage(ctx, run, step, progress)
         return _finish(ctx, record, progress, message)

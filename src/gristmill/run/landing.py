@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from gristmill.connect import Found, Shape
-    from gristmill.store import Snapshot, Staged, Transaction
+    from gristmill.store import Snapshot, Staged, Store, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,14 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
     total = sum((unit.ledger for unit in landed.values()), Ledger())
     return Landed(kept.row_count, total, checked.findings)
+
+
+def release(store: Store, branch: str, source: str, names: Sequence[str]) -> str:
+    """Forget held units, so that the next run lands them again; return the new commit."""
+    with store.begin(branch, message=f"release {', '.join(names)}") as tx:
+        units = tx.units(source)
+        tx.put_units(source, {name: unit for name, unit in units.items() if name not in names})
+        return tx.commit()
 
 
 def _table_schema(shape: Shape) -> pa.Schema:
