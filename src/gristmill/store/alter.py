@@ -1,0 +1,126 @@
+"""Applying changes of definition to a table's stored state, with the checks that need its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gristmill.errors import Conflict, DataError
+from gristmill.model import changes as c
+from gristmill.model.schema import Allocate, Schema, all_ids
+from gristmill.store.evolve import alter_schema, changes_to, clashing_columns
+from gristmill.store.objects import SchemaObject, TableObject
+from gristmill.store.sqltext import quote
+from gristmill.store.tables import first_token, key_fields, scan_plan, schema_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gristmill.store.transaction import Transaction
+
+
+def altered(tx: Transaction, state: TableObject, change: c.Change) -> TableObject:
+    """Return the state after one change of definition."""
+    schema = schema_of(tx.pending.get, state.schema)
+    if isinstance(change, c.SetProperties):
+        merged = {**state.properties, **change.values}
+        return msgspec.structs.replace(state, properties={k: v for k, v in merged.items() if v is not None})
+    if isinstance(change, c.SetKey):
+        ids = tuple(schema.field(name).id for name in change.columns)
+        fields = tuple(msgspec.structs.replace(f, required=True) if f.id in ids else f for f in schema.fields)
+        return msgspec.structs.replace(state, key=ids, schema=tx.pending.put(SchemaObject(Schema(fields))))
+    new = alter_schema(schema, change, allocator(tx, state))
+    kept = {field.id for field in new.fields}
+    gone = [i for i in state.key if i not in kept]
+    if gone:
+        name = next(f.name for f in schema.fields if f.id in gone)
+        raise Conflict(f"`{name}` is part of the key", code="GM-S106", hint="set another key first")
+    tokens = {
+        f.id: state.tokens[f.id] if f.id in state.tokens else first_token(state.uuid, f.id)
+        for f in new.fields
+    }
+    return msgspec.structs.replace(
+        state,
+        schema=tx.pending.put(SchemaObject(new)),
+        tokens=tokens,
+        cluster_by=tuple(i for i in state.cluster_by if i in kept),
+        used=runs({*used_ids(state), *all_ids(new.fields)}),
+    )
+
+
+def allocator(tx: Transaction, state: TableObject) -> Allocate:
+    """Return what gives ids to new fields of a table: never one it has had before."""
+    used = frozenset(used_ids(state))
+
+    def allocate(parent: int, name: str, type_: str) -> int:
+        return tx.store.counters.field_id(state.uuid, parent, name, type_, used)
+
+    return allocate
+
+
+def used_ids(state: TableObject) -> set[int]:
+    """Return every field id the table has had on this branch."""
+    return {number for first, last in state.used for number in range(first, last + 1)}
+
+
+def runs(ids: set[int]) -> tuple[tuple[int, int], ...]:
+    """Return numbers as sorted (first, last) runs.
+
+    >>> runs({1, 2, 3, 7})
+    ((1, 3), (7, 7))
+    """
+    found: list[tuple[int, int]] = []
+    for number in sorted(ids):
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return tuple(found)
+
+
+def evolve_changes(tx: Transaction, state: TableObject, wanted: pa.Schema, replace: bool) -> list[c.Change]:
+    """Return the changes that make a table's columns equal to an Arrow schema."""
+    schema = schema_of(tx.pending.get, state.schema)
+    clashing = clashing_columns(schema, wanted) if replace else {}
+    kept = Schema(tuple(field for field in schema.fields if field.name not in clashing))
+    if clashing and not kept.fields:
+        first = [c.RenameColumn(name, f"{name}__old") for name in clashing]
+        last = [c.DropColumn(f"{name}__old") for name in clashing]
+        added = [c.AddColumn(field.name, field.type) for field in wanted]
+        return [*first, *added, *last]
+    return [*(c.DropColumn(name) for name in clashing), *changes_to(kept, wanted)]
+
+
+def check_key(tx: Transaction, name: str, state: TableObject) -> None:
+    """Refuse a key that the table's rows do not keep."""
+    from gristmill.store import compute
+
+    key = key_fields(tx.pending.get, state)
+    check_no_nulls(tx, name, state, tuple(field.name for field in key))
+    con = compute.connection()
+    plan = scan_plan(tx.pending.get, tx.store.path, state, columns_=[field.name for field in key])
+    sql = compute.bind(con, compute.scan_sql(plan))
+    twice = con.sql(f"SELECT * FROM ({sql}) GROUP BY ALL HAVING count(*) > 1 LIMIT 3").fetchall()
+    if twice:
+        raise DataError(
+            f"rows of `{name}` share a key", code="GM-D014", where=name, examples=[str(row) for row in twice]
+        )
+
+
+def check_no_nulls(tx: Transaction, name: str, state: TableObject, columns: tuple[str, ...]) -> None:
+    """Refuse to require values where rows have none."""
+    from gristmill.store import compute
+
+    con = compute.connection()
+    plan = scan_plan(tx.pending.get, tx.store.path, state)
+    sql = compute.bind(con, compute.scan_sql(plan))
+    for column in columns:
+        rows = con.sql(f"SELECT * FROM ({sql}) WHERE {quote(column)} IS NULL LIMIT 3").fetchall()
+        if rows:
+            raise DataError(
+                f"column `{column}` of `{name}` has nulls",
+                code="GM-D011",
+                where=name,
+                examples=[str(r) for r in rows],
+            )

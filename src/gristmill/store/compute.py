@@ -1,0 +1,277 @@
+"""Scan plans as DuckDB SQL: the only place that turns one into a query.
+
+DuckDB is imported when it is first needed. Files without dead rows are read in one ``read_parquet`` by field
+id; a file with dead rows is a branch of its own that tests one bit per row (joins cost several times as much);
+a file whose nested columns looked different is projected field by field, because DuckDB finds the children of
+structs by name.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gristmill.model.predicates import to_sql
+from gristmill.model.scan import FILE, POSITION, RowSet, ScanFile, ScanPlan, output_fields
+from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Type
+from gristmill.store.sqltext import quote, same_shape, seen_as, stored, text, type_sql
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+BATCH_ROWS = 65_536
+
+
+class ScanSql(msgspec.Struct, frozen=True):
+    """A scan as a query.
+
+    Args:
+        sql: one SELECT.
+        variables: BLOBs of bits that must be set as BIT variables on the connection first.
+        frames: Arrow tables that must be registered on the connection first.
+    """
+
+    sql: str
+    variables: dict[str, bytes]
+    frames: dict[str, object] = {}
+
+
+def scan_sql(plan: ScanPlan) -> ScanSql:
+    """Return the query of a plan; `bind` makes a connection ready for it."""
+    variables: dict[str, bytes] = {}
+    frames: dict[str, object] = {}
+    clean: OrderedDict[tuple[tuple[Field | None, ...], bool], list[ScanFile]] = OrderedDict()
+    branches: list[str] = []
+    needed = _needed(plan)
+    for file in plan.files:
+        shapes = _odd_shapes(needed, file)
+        if file.inline is not None:
+            branches.append(_inline_branch(plan, needed, file, variables, frames))
+        elif file.rowset is not None:
+            branches.append(_branch(plan, needed, shapes, [file], variables))
+        else:
+            clean.setdefault((shapes, file.stored_ids), []).append(file)
+    branches += [_branch(plan, needed, key[0], files, variables) for key, files in clean.items()]
+    if not branches:
+        branches = [_empty(plan)]
+    return ScanSql("\nUNION ALL\n".join(branches), variables, frames)
+
+
+def _needed(plan: ScanPlan) -> tuple[Field, ...]:
+    extra = [field for field in plan.where_fields if field not in plan.fields]
+    return (*plan.fields, *extra)
+
+
+def _odd_shapes(needed: tuple[Field, ...], file: ScanFile) -> tuple[Field | None, ...]:
+    """Return per column the field the file has instead, where DuckDB would not read it right by itself."""
+    shapes = []
+    for field in needed:
+        own = file.schema.by_id(field.id)
+        odd = own is not None and not same_shape(own.type, field.type)
+        shapes.append(own if odd else None)
+    return tuple(shapes)
+
+
+def _branch(
+    plan: ScanPlan,
+    needed: tuple[Field, ...],
+    shapes: tuple[Field | None, ...],
+    files: Sequence[ScanFile],
+    variables: dict[str, bytes],
+) -> str:
+    columns, mapping = _columns(needed, shapes)
+    paths = ", ".join(text(file.path) for file in files)
+    position = "file_row_number"
+    if plan.row_ids or plan.sequence:
+        mapping.append(_mapped(ROW_ID_FIELD, ROW_ID, "long"))
+        mapping.append(_mapped(ROW_SEQUENCE_FIELD, ROW_SEQUENCE, "long"))
+    if plan.row_ids:
+        columns.append(
+            f"coalesce({quote(ROW_ID)}, {_per_file(files, 'first_row_id')} + {position}) AS {quote(ROW_ID)}"
+        )
+    if plan.sequence:
+        columns.append(
+            f"coalesce({quote(ROW_SEQUENCE)}, {_per_file(files, 'sequence')}) AS {quote(ROW_SEQUENCE)}"
+        )
+    if plan.positions:
+        columns.append(
+            f"{_per_file(files, 'first_row_id')} AS {quote(FILE)}, {position} AS {quote(POSITION)}"
+        )
+    if not mapping:
+        # read_parquet refuses an empty map; a column that no file has costs nothing.
+        mapping.append(_mapped(ROW_ID_FIELD, ROW_ID, "long"))
+    source = f"read_parquet([{paths}], schema=MAP{{{', '.join(mapping)}}})"
+    bits = files[0].rowset
+    condition = f" WHERE {_bit_test(bits, position, variables)}" if bits is not None else ""
+    inner = f"SELECT {', '.join(columns) or '1 AS one'} FROM {source}{condition}"
+    return _outer(plan, inner)
+
+
+def _columns(needed: tuple[Field, ...], shapes: tuple[Field | None, ...]) -> tuple[list[str], list[str]]:
+    columns, mapping = [], []
+    for field, own in zip(needed, shapes, strict=True):
+        if not stored(field.type):
+            columns.append(f"NULL AS {quote(field.name)}")
+            continue
+        if own is None:
+            mapping.append(_mapped(field.id, field.name, field.type))
+            columns.append(quote(field.name))
+        else:
+            mapping.append(_mapped(field.id, field.name, own.type))
+            columns.append(f"{seen_as(quote(field.name), own.type, field.type)} AS {quote(field.name)}")
+    return columns, mapping
+
+
+def _mapped(field_id: int, name: str, type_: Type) -> str:
+    return f"{field_id}: {{name: {text(name)}, type: {text(type_sql(type_))}, default_value: NULL}}"
+
+
+def _per_file(files: Sequence[ScanFile], attribute: str) -> str:
+    values = [getattr(file, attribute) for file in files]
+    if len(values) == 1:
+        return f"{values[0]}::BIGINT"
+    return f"([{', '.join(map(str, values))}]::BIGINT[])[(file_index + 1)::INTEGER]"
+
+
+def _bit_test(rowset: RowSet, position: str, variables: dict[str, bytes]) -> str:
+    name = f"gm_{rowset.id}"
+    variables[name] = _bits(rowset)
+    return f"get_bit(getvariable('{name}'), ({position})::INTEGER) = {1 if rowset.keep else 0}"
+
+
+def _bits(rowset: RowSet) -> bytes:
+    """Return the positions as a bit string that is long enough for any file."""
+    import numpy as np
+    from pyroaring import BitMap
+
+    positions = np.asarray(BitMap.deserialize(rowset.positions).to_array(), dtype=np.int64)
+    flags = np.zeros(262_144, dtype=np.uint8)
+    flags[positions] = 1
+    return np.packbits(flags).tobytes()
+
+
+def _outer(plan: ScanPlan, inner: str) -> str:
+    names = ", ".join(quote(field.name) for field in output_fields(plan)) or "1 AS one"
+    condition = "" if plan.where is None else f" WHERE {to_sql(plan.where, quote)}"
+    return f"SELECT {names} FROM ({inner}){condition}"
+
+
+def _inline_branch(
+    plan: ScanPlan,
+    needed: tuple[Field, ...],
+    file: ScanFile,
+    variables: dict[str, bytes],
+    frames: dict[str, object],
+) -> str:
+    import pyarrow as pa
+
+    assert file.inline is not None
+    table = pa.ipc.open_stream(file.inline).read_all()
+    extra = pa.array(range(table.num_rows), pa.int64())
+    name = f"gm_rows_{file.first_row_id}"
+    frames[name] = table.append_column("file_row_number", extra)
+    columns = []
+    for field in needed:
+        own = file.schema.by_id(field.id)
+        held = own is not None and stored(own.type)
+        value = seen_as(quote(own.name), own.type, field.type) if own is not None and held else "NULL"
+        columns.append(f"CAST({value} AS {type_sql(field.type)}) AS {quote(field.name)}")
+    if plan.row_ids:
+        ids = f"{file.first_row_id} + file_row_number"
+        columns.append(
+            f"{f'coalesce({quote(ROW_ID)}, {ids})' if file.stored_ids else ids} AS {quote(ROW_ID)}"
+        )
+    if plan.sequence:
+        own_sequence = f"{file.sequence}::BIGINT"
+        value = f"coalesce({quote(ROW_SEQUENCE)}, {own_sequence})" if file.stored_ids else own_sequence
+        columns.append(f"{value} AS {quote(ROW_SEQUENCE)}")
+    if plan.positions:
+        columns.append(f"{file.first_row_id}::BIGINT AS {quote(FILE)}, file_row_number AS {quote(POSITION)}")
+    condition = f" WHERE {_bit_test(file.rowset, 'file_row_number', variables)}" if file.rowset else ""
+    return _outer(plan, f"SELECT {', '.join(columns) or '1 AS one'} FROM {quote(name)}{condition}")
+
+
+def _empty(plan: ScanPlan) -> str:
+    columns = [f"CAST(NULL AS {type_sql(f.type)}) AS {quote(f.name)}" for f in output_fields(plan)]
+    return f"SELECT {', '.join(columns) or '1 AS one'} WHERE false"
+
+
+def bind(con: duckdb.DuckDBPyConnection, scan: ScanSql) -> str:
+    """Set the variables and frames of a scan on a connection and return its SQL."""
+    for name, bits in scan.variables.items():
+        con.execute(f"SET VARIABLE {name} = CAST(? AS BLOB)::BIT", [bits])
+    for name, frame in scan.frames.items():
+        con.register(name, frame)
+    return scan.sql
+
+
+def register(con: duckdb.DuckDBPyConnection, view_name: str, plan: ScanPlan) -> None:
+    """Make a temporary view of that name on the connection that reads the plan."""
+    sql = bind(con, scan_sql(plan))
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {quote(view_name)} AS {sql}")
+
+
+def reader(plan: ScanPlan, con: duckdb.DuckDBPyConnection | None = None) -> pa.RecordBatchReader:
+    """Return the rows of a plan as a stream in the plan's own Arrow schema.
+
+    The stream holds a connection until it is read to the end or dropped; ``con`` is not used for it directly
+    but gives its settings.
+    """
+    own = connection() if con is None else con.cursor()
+    return query_reader(own, bind(own, scan_sql(plan)), plan.to_arrow_schema())
+
+
+def query_reader(con: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
+    """Run a query and return its rows as a stream of exactly this schema."""
+    import pyarrow as pa
+
+    from gristmill.store.conform import cast_batch
+
+    result = con.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in result:
+            if batch.num_rows:
+                yield cast_batch(batch, schema)
+        con.close()
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+_shared = threading.local()
+
+
+def connection() -> duckdb.DuckDBPyConnection:
+    """Return a fresh cursor on this thread's in-memory DuckDB, with our settings."""
+    import os
+
+    import duckdb
+
+    if getattr(_shared, "pid", None) != os.getpid():
+        _shared.db = duckdb.connect(
+            config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+        )
+        _shared.pid = os.getpid()
+    cursor = _shared.db.cursor()
+    cursor.execute("SET TimeZone = 'UTC'; SET arrow_lossless_conversion = true")
+    return cursor
+
+
+Run = Callable[[str], list[tuple[object, ...]]]
+
+
+def rows_of(con: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:
+    """Return all rows of a query as Python values."""
+    return con.sql(sql).fetchall()
+
+
+def with_plans(con: duckdb.DuckDBPyConnection, plans: Mapping[str, ScanPlan]) -> duckdb.DuckDBPyConnection:
+    """Register several plans on a connection and return it."""
+    for name, plan in plans.items():
+        register(con, name, plan)
+    return con

@@ -1,0 +1,75 @@
+"""Counters shared by all branches: row ids, sequence numbers, field ids.
+
+Numbers are reserved before they are used and never given out twice; gaps are fine. Row ids are reserved in
+blocks, so that small writes seldom need a transaction of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from gristmill.store.catalog import Catalog
+
+BLOCK = 4096
+
+
+class Counters:
+    """The counters of one open store."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._blocks: dict[tuple[int, str, str], tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def reserve(self, lineage: str, name: str, count: int) -> int:
+        """Return the first of ``count`` consecutive numbers that nobody else will ever get."""
+        slot = (os.getpid(), lineage, name)
+        with self._lock:
+            start, end = self._blocks.get(slot, (0, 0))
+            if end - start < count:
+                size = max(BLOCK, count) if count < BLOCK * 16 else count
+                first = self._take(lineage, name, size)
+                start, end = (start, first + size) if first == end else (first, first + size)
+            self._blocks[slot] = (start + count, end)
+            return start
+
+    def _take(self, lineage: str, name: str, count: int) -> int:
+        with self._catalog.write(lasting=False) as db:
+            db.execute(
+                "insert into counters values(?, ?, ?) on conflict do update set next = next + excluded.next",
+                (lineage, name, count),
+            )
+            row = db.execute(
+                "select next from counters where lineage = ? and name = ?", (lineage, name)
+            ).fetchone()
+        return int(row[0]) - count  # type: ignore[index]
+
+    def field_id(self, lineage: str, parent: int, name: str, type_: str, used: frozenset[int]) -> int:
+        """Return the id for adding a field.
+
+        The same addition gives the same id on every branch, unless that id was used and dropped on this one.
+        """
+        with self._catalog.write(lasting=False) as db:
+            known = [
+                row[0]
+                for row in db.execute(
+                    "select id from field_ids where lineage = ? and parent = ? and name = ? and type = ? order by id",
+                    (lineage, parent, name, type_),
+                )
+            ]
+            for field_id in known:
+                if field_id not in used:
+                    return int(field_id)
+            db.execute(
+                "insert into counters values(?, 'field', 2) on conflict do update set next = next + 1",
+                (lineage,),
+            )
+            row = db.execute(
+                "select next from counters where lineage = ? and name = 'field'", (lineage,)
+            ).fetchone()
+            field_id = int(row[0]) - 1  # type: ignore[index]
+            db.execute(
+                "insert into field_ids values(?, ?, ?, ?, ?)", (lineage, parent, name, type_, field_id)
+            )
+            return field_id

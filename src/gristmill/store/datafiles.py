@@ -1,0 +1,290 @@
+"""Writing Parquet files: in bounded memory, with field ids, durable before anything refers to them.
+
+A file is written under ``tmp/``, flushed to the disk, renamed to its final name (hash and nonce) and its folder
+flushed. Only then can a commit name it; a crash before leaves a file that nothing refers to.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import blake3
+import msgspec
+
+from gristmill.errors import DataError, EngineError
+from gristmill.model.schema import (
+    ROW_ID,
+    ROW_ID_FIELD,
+    ROW_SEQUENCE,
+    ROW_SEQUENCE_FIELD,
+    Field,
+    Schema,
+    type_text,
+    widens,
+)
+from gristmill.store.objects import ColumnStats, data_path
+from gristmill.store.sqltext import field_ids_sql, quote, stored, text, type_sql
+from gristmill.store.statistics import footer_stats
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+ROW_GROUP = 122_880
+FILE_ROWS = 2 * ROW_GROUP
+GROUP_BYTES = 64 << 20
+FILE_BYTES = 512 << 20
+
+IDENTITY = (
+    Field(ROW_ID_FIELD, ROW_ID, "long"),
+    Field(ROW_SEQUENCE_FIELD, ROW_SEQUENCE, "long"),
+)
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A finished Parquet file that nothing refers to yet."""
+
+    hash: bytes
+    nonce: bytes
+    rows: int
+    size: int
+    stats: dict[int, ColumnStats]
+    schema: Schema
+    stored_ids: bool
+
+    @property
+    def path(self) -> str:
+        """Where it lies, relative to the store."""
+        return data_path(self.hash, self.nonce)
+
+
+class Output:
+    """Where a store's files are written.
+
+    Args:
+        folder: the store's folder.
+        durable: whether to flush files and folders to the disk.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self.folder = folder
+        self.durable = durable
+
+    def temporary(self, suffix: str = "") -> Path:
+        """Return a fresh path under ``tmp/``."""
+        return self.folder / "tmp" / (secrets.token_hex(12) + suffix)
+
+    def place(self, source: Path, target: Path) -> None:
+        """Flush a finished temporary file and give it its final name."""
+        if self.durable:
+            flush(source)
+        new = not target.parent.exists()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        if self.durable:
+            flush(target.parent)
+            if new:
+                flush(target.parent.parent)
+
+
+def flush(path: Path) -> None:
+    """Force a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        _flush(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush(handle: int) -> None:
+    import fcntl
+
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        fcntl.fcntl(handle, full)
+    else:
+        os.fsync(handle)
+
+
+def write_batches(
+    out: Output, schema: Schema, batches: Iterable[pa.RecordBatch], *, ids: bool = False
+) -> Iterator[Written]:
+    """Write batches that already fit the schema; with ``ids`` they end in the two identity columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from gristmill.model.arrow import with_field_ids
+
+    fields = _file_fields(schema, ids)
+    arrow = with_field_ids(fields)
+    writer: pq.ParquetWriter | None = None
+    path = out.temporary(".parquet")
+    rows, nans = 0, dict.fromkeys(_floats(fields), 0)
+    try:
+        for group in _groups(batches):
+            table = pa.Table.from_batches(group).select([f.name for f in fields])
+            if writer is None:
+                writer = pq.ParquetWriter(path, arrow, compression="zstd", store_schema=False)
+            writer.write_table(table.cast(arrow), row_group_size=ROW_GROUP)
+            rows += table.num_rows
+            _count_nans(table, fields, nans)
+            if rows >= FILE_ROWS or path.stat().st_size >= FILE_BYTES:
+                writer.close()
+                yield _finish(out, path, schema, ids, nans)
+                writer, path, rows, nans = None, out.temporary(".parquet"), 0, dict.fromkeys(nans, 0)
+        if writer is not None:
+            writer.close()
+            yield _finish(out, path, schema, ids, nans)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        if writer is not None:
+            writer.close()
+        path.unlink(missing_ok=True)
+
+
+def disk_error(error: OSError, path: Path) -> EngineError:
+    """Return what to raise when the disk fails."""
+    return EngineError(
+        f"a file could not be written: {error.strerror or error}",
+        code="GM-E011",
+        where=str(path),
+        hint="free some space, or check the permissions, and try again",
+        retryable=True,
+    )
+
+
+def _file_fields(schema: Schema, ids: bool) -> tuple[Field, ...]:
+    fields = tuple(field for field in schema.fields if stored(field.type))
+    return (*fields, *IDENTITY) if ids or not fields else fields
+
+
+def _floats(fields: tuple[Field, ...]) -> list[int]:
+    return [field.id for field in fields if field.type in ("float", "double")]
+
+
+def _count_nans(table: pa.Table, fields: tuple[Field, ...], nans: dict[int, int]) -> None:
+    import pyarrow.compute as pc
+
+    for field in fields:
+        if field.id in nans:
+            nans[field.id] += pc.sum(pc.is_nan(table.column(field.name))).as_py() or 0
+
+
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
+    """Yield batches gathered to row groups: at most `ROW_GROUP` rows, and about `GROUP_BYTES` of memory."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, ROW_GROUP - rows)
+            held.append(part)
+            rows += part.num_rows
+            size += part.get_total_buffer_size() if part.num_rows == batch.num_rows else part.nbytes
+            start += part.num_rows
+            if rows >= ROW_GROUP or size >= GROUP_BYTES:
+                yield held
+                held, rows, size = [], 0, 0
+    if held:
+        yield held
+
+
+def _finish(out: Output, path: Path, schema: Schema, ids: bool, nans: dict[int, int]) -> Written:
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(path)
+    digest = blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).digest()
+    fields = _file_fields(schema, ids)
+    written = Written(
+        hash=digest,
+        nonce=secrets.token_bytes(6),
+        rows=metadata.num_rows,
+        size=path.stat().st_size,
+        stats=footer_stats(metadata, fields, nans),
+        schema=schema,
+        stored_ids=fields[-1:] == IDENTITY[-1:],
+    )
+    out.place(path, out.folder / written.path)
+    return written
+
+
+def write_query(
+    out: Output, schema: Schema, con: duckdb.DuckDBPyConnection, sql: str, *, ids: bool = False
+) -> Iterator[Written]:
+    """Run a query with COPY on its own connection, straight into files; its columns must be the schema's."""
+    fields = _file_fields(schema, ids)
+    names = ", ".join(quote(field.name) for field in fields)
+    folder = out.temporary()
+    options = (
+        f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, ROW_GROUPS_PER_FILE 2,"
+        f" FIELD_IDS {field_ids_sql(fields)}, RETURN_STATS"
+    )
+    try:
+        written = con.execute(
+            f"COPY (SELECT {names} FROM ({sql})) TO {text(str(folder))} ({options})"
+        ).fetchall()
+        for row in written:
+            if row[1]:
+                yield _finish(out, Path(row[0]), schema, ids, _copy_nans(row[4], fields))
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    finally:
+        _remove(folder)
+
+
+def _copy_nans(stats: dict[str, dict[str, str]], fields: tuple[Field, ...]) -> dict[int, int]:
+    nans = {}
+    for field in fields:
+        known = stats.get(quote(field.name), {})
+        if field.type in ("float", "double") and "nan_count" in known:
+            nans[field.id] = int(known["nan_count"])
+    return nans
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def fit_query(con: duckdb.DuckDBPyConnection, sql: str, fields: tuple[Field, ...], table: str) -> str:
+    """Return a query that yields exactly these fields from one that yields some of them by name.
+
+    Raises:
+        DataError: an unknown or missing column, or a type that does not fit without loss.
+    """
+    from gristmill.model.arrow import fields_from_arrow
+    from gristmill.store.conform import check_columns
+
+    found = con.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
+    check_columns(found.names, fields, table)
+    given = {field.name: field for field in fields_from_arrow(found, lambda *_: 0)}
+    parts = []
+    for field in fields:
+        own = given.get(field.name)
+        if own is not None and not _fits(type_text(own.type), type_text(field.type)):
+            raise DataError(
+                f"the query's column `{field.name}` is {type_text(own.type)}, and the table's {type_text(field.type)}",
+                code="GM-D012",
+                where=f"{table}.{field.name}",
+                hint=f"write CAST({quote(field.name)} AS {type_sql(field.type)}) in the query",
+            )
+        value = "NULL" if own is None else quote(field.name)
+        parts.append(f"CAST({value} AS {type_sql(field.type)}) AS {quote(field.name)}")
+    return f"SELECT {', '.join(parts)} FROM ({sql})"
+
+
+_WHOLE = {"int", "long"}
+
+
+def _fits(given: str, wanted: str) -> bool:
+    """Whether a cast keeps the value or fails, but never changes it."""
+    if given == wanted or widens(given, wanted) or {given, wanted} == {"string", "uuid"}:
+        return True
+    whole = given in _WHOLE or (given.startswith("decimal(") and given.endswith(",0)"))
+    return whole and (wanted in _WHOLE or wanted.startswith("decimal(")) and wanted != "double"

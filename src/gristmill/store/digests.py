@@ -1,0 +1,134 @@
+"""Content digests: (rows, sum mod 2^128 of a hash per row), equal exactly for equal multisets of rows.
+
+A row is hashed over a canonical text of our own: every cell is its length and its text, nulls are told apart
+from empty text, floats are written so that equal values are equal (one zero, one NaN), and nested values carry
+the number of their parts. DuckDB's own ``hash`` has collisions by design and is not used. The digest of a file
+never changes and is kept beside the catalog.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import blake3
+
+from gristmill.model.scan import FILE, ScanFile, ScanPlan
+from gristmill.model.schema import Field, ListType, MapType, StructType, Type
+from gristmill.store.catalog import Catalog
+from gristmill.store.maps import Get
+from gristmill.store.objects import DataFile, TableObject
+from gristmill.store.sqltext import quote
+from gristmill.store.tables import live_files, scan_file, schema_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+VERSION = 1
+MODULUS = 1 << 128
+
+
+def table_digest(catalog: Catalog, get: Get, folder: Path, state: TableObject) -> str:
+    """Return the digest of a state's visible columns as ``rows:hex``."""
+    schema = schema_of(get, state.schema)
+    shape = blake3.blake3(cells_sql(schema.visible).encode()).digest()
+    total, rows, missing = 0, 0, []
+    for file in live_files(get, state):
+        name = _sidecar(file, shape)
+        row = catalog.one(
+            "select value from sidecars where id=? and kind='digest' and version=?", (name, VERSION)
+        )
+        if row is None:
+            missing.append((file, name))
+        else:
+            total += int.from_bytes(row[0], "big")
+        rows += file.live
+    if missing:
+        plan_files = tuple(scan_file(get, folder, file) for file, _ in missing)
+        sums = _sums(schema.visible, plan_files)
+        with catalog.write(lasting=False) as db:
+            for file, name in missing:
+                value = sums.get(file.first_row_id, 0)
+                total += value
+                db.execute(
+                    "insert or ignore into sidecars values(?, 'digest', ?, ?)",
+                    (name, VERSION, value.to_bytes(16, "big")),
+                )
+    return digest_text(rows, total)
+
+
+def digest_text(rows: int, total: int) -> str:
+    """Return a digest in its written form."""
+    return f"{rows}:{total % MODULUS:032x}"
+
+
+def files_digest(fields: tuple[Field, ...], files: tuple[ScanFile, ...]) -> str:
+    """Return the digest of these columns of these files."""
+    return digest_text(sum(file.rows for file in files), sum(_sums(fields, files).values()))
+
+
+def _sidecar(file: DataFile, shape: bytes) -> bytes:
+    return blake3.blake3(file.hash + shape + b"".join(sorted(file.vectors))).digest()
+
+
+def _sums(fields: tuple[Field, ...], files: tuple[ScanFile, ...]) -> dict[int, int]:
+    from gristmill.store import compute
+
+    con = compute.connection()
+    plan = ScanPlan(fields=fields, files=files, positions=True)
+    sql = compute.bind(con, compute.scan_sql(plan))
+    return dict(digest_rows(con, sql, fields, quote(FILE)))
+
+
+def digest_rows(
+    con: duckdb.DuckDBPyConnection, sql: str, fields: tuple[Field, ...], group: str
+) -> list[tuple[int, int]]:
+    """Return (group, sum of row hashes) per value of ``group`` in a query."""
+    rows = con.sql(
+        "SELECT g, sum((h >> 64)::UBIGINT::HUGEINT), sum((h & 18446744073709551615::UHUGEINT)::UBIGINT::HUGEINT)"
+        f" FROM (SELECT {group} AS g, md5_number({cells_sql(fields)}) AS h FROM ({sql})) GROUP BY g"
+    ).fetchall()
+    return [(int(g), ((int(high) << 64) + int(low)) % MODULUS) for g, high, low in rows]
+
+
+def cells_sql(fields: tuple[Field, ...]) -> str:
+    """Return the SQL expression for the canonical text of a row; the order of the columns does not matter."""
+    ordered = sorted(fields, key=lambda field: field.name)
+    return "concat(" + ", ".join([_cell(quote(f.name), f.type, 0) for f in ordered] or ["''"]) + ")"
+
+
+def _cell(value: str, type_: Type, depth: int) -> str:
+    body = _text(value, type_, depth)
+    return f"CASE WHEN {value} IS NULL THEN '~' ELSE concat(strlen({body}), ':', {body}) END"
+
+
+def _text(value: str, type_: Type, depth: int) -> str:
+    item = f"v{depth}"
+    if isinstance(type_, ListType):
+        return _joined(value, item, _cell(item, type_.element, depth + 1))
+    if isinstance(type_, MapType):
+        pair = f"concat({_cell(f'{item}.key', type_.key, depth + 1)}, {_cell(f'{item}.value', type_.value, depth + 1)})"
+        texts = f"list_sort(list_transform(map_entries({value}), lambda {item}: {pair}))"
+        return f"concat(len(map_entries({value})), ';', array_to_string({texts}, ''))"
+    if isinstance(type_, StructType):
+        cells = [_cell(f"{value}.{quote(f.name)}", f.type, depth) for f in type_.fields]
+        return f"concat({', '.join(cells)})"
+    return _plain(value, type_)
+
+
+def _joined(value: str, item: str, cell: str) -> str:
+    texts = f"list_transform({value}, lambda {item}: {cell})"
+    return f"concat(len({value}), ';', array_to_string({texts}, ''))"
+
+
+def _plain(value: str, type_: str) -> str:
+    if type_ in ("float", "double"):
+        return (
+            f"CASE WHEN isnan({value}) THEN 'nan' WHEN {value} = 0 THEN '0' ELSE CAST({value} AS VARCHAR) END"
+        )
+    if type_ == "binary" or type_.startswith("fixed["):
+        return f"hex({value})"
+    if type_.startswith("timestamp"):
+        unit = "ns" if type_.endswith("_ns") else "us"
+        return f"CAST(epoch_{unit}({value}) AS VARCHAR)"
+    return f"CAST({value} AS VARCHAR)"

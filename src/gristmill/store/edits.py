@@ -1,0 +1,267 @@
+"""Append, upsert, delete and replace: each turns staged rows and a state into an `Edit`.
+
+The key work (who is new, who was there, who appears twice) is done by joins in DuckDB over the key columns
+only, on files that can hold such keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyroaring import BitMap
+
+from gristmill.errors import DataError
+from gristmill.model.predicates import And, Compare, In, Predicate, Value
+from gristmill.model.scan import FILE, POSITION, ScanPlan
+from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Field, Schema
+from gristmill.store.counters import Counters
+from gristmill.store.datafiles import Output, Written, write_query
+from gristmill.store.manifests import merge_stats
+from gristmill.store.objects import DataFile, Oid
+from gristmill.store.sqltext import quote
+from gristmill.store.staging import Staged
+from gristmill.store.statistics import ranges
+from gristmill.store.tables import Edit
+
+if TYPE_CHECKING:
+    pass
+
+POINT_KEYS = 200
+
+
+def data_files(
+    counters: Counters, lineage: str, schema_id: Oid, written: Iterable[Written], sequence: int
+) -> list[DataFile]:
+    """Return written files as manifest entries, with row ids reserved for them."""
+    files = []
+    for file in written:
+        files.append(
+            DataFile(
+                first_row_id=counters.reserve(lineage, "row", file.rows),
+                hash=file.hash,
+                rows=file.rows,
+                schema=schema_id,
+                sequence=sequence,
+                nonce=file.nonce,
+                size=file.size,
+                stored_ids=file.stored_ids,
+                stats=file.stats,
+            )
+        )
+    return files
+
+
+def key_range(staged: Staged, key: Sequence[Field]) -> Predicate | None:
+    """Return a predicate that every staged row's key satisfies, to prune files by, or None."""
+    if not staged.written:
+        return None
+    if staged.row_count <= POINT_KEYS and len(key) == 1:
+        values = _points(staged, key[0])
+        if values is not None:
+            return In(key[0].name, values)
+    known = ranges(tuple(key), merge_stats([file.stats for file in staged.written]), staged.row_count)
+    parts: list[Predicate] = []
+    for field in key:
+        bounds = known.get(field.name)
+        if bounds is None or bounds.lower is None or bounds.upper is None or field.type == "time":
+            continue
+        parts += [Compare(field.name, ">=", bounds.lower), Compare(field.name, "<=", bounds.upper)]
+    return And(tuple(parts)) if parts else None
+
+
+def _points(staged: Staged, field: Field) -> tuple[Value, ...] | None:
+    from gristmill.store import compute
+
+    if field.type not in ("int", "long", "string", "date"):
+        return None
+    return tuple(compute.reader(staged.plan((field,))).read_all().column(0).to_pylist())
+
+
+class Keys:
+    """A connection on which the staged rows are ``new`` and the table's rows that may share keys are ``old``.
+
+    Args:
+        key: the key's columns.
+        new: reads the staged rows, with positions.
+        old: reads the table's rows, with row ids and positions.
+    """
+
+    def __init__(self, key: Sequence[Field], new: ScanPlan, old: ScanPlan | None) -> None:
+        from gristmill.store import compute
+
+        self.con = compute.connection()
+        self.key = [quote(field.name) for field in key]
+        compute.register(self.con, "new", new)
+        if old is not None:
+            compute.register(self.con, "old", old)
+
+    @property
+    def using(self) -> str:
+        """The key's columns as ``USING`` takes them."""
+        return ", ".join(self.key)
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """Return the rows of a query."""
+        return list(self.con.sql(sql).fetchall())
+
+    def positions(self, sql: str) -> dict[int, BitMap]:
+        """Return, by file, the positions that a query yields as ``f`` and ``p``."""
+        found = self.con.sql(sql).fetchnumpy()
+        return group_positions(np.asarray(found["f"]), np.asarray(found["p"]))
+
+    def close(self) -> None:
+        """Drop what was computed."""
+        self.con.close()
+
+
+def group_positions(files: np.ndarray, positions: np.ndarray) -> dict[int, BitMap]:
+    """Return the positions of each file as a bitmap."""
+    order = np.argsort(files, kind="stable")
+    files, positions = files[order], positions[order]
+    keys, starts = np.unique(files, return_index=True)
+    parts = np.split(positions, starts[1:]) if len(keys) else []
+    return {int(key): BitMap(part.astype(np.uint32)) for key, part in zip(keys, parts, strict=True)}
+
+
+def refuse_repeats(keys: Keys, table: str) -> None:
+    """Refuse staged rows whose keys are null or appear twice."""
+    nulls = " OR ".join(f"{name} IS NULL" for name in keys.key)
+    empty = keys.rows(f"SELECT {keys.using} FROM new WHERE {nulls} LIMIT 3")
+    if empty:
+        raise DataError(
+            f"rows for `{table}` have no value in the key",
+            code="GM-D013",
+            where=table,
+            examples=[_key_text(keys, row) for row in empty],
+        )
+    twice = keys.rows(
+        f"SELECT {keys.using} FROM new GROUP BY {keys.using} HAVING count(*) > 1 ORDER BY ALL LIMIT 3"
+    )
+    if twice:
+        raise DataError(
+            f"rows for `{table}` share a key with each other",
+            code="GM-D014",
+            where=table,
+            hint="keep one row per key",
+            examples=[_key_text(keys, row) for row in twice],
+        )
+
+
+def refuse_known(keys: Keys, table: str) -> None:
+    """Refuse staged rows whose keys the table has already."""
+    known = keys.rows(
+        f"SELECT DISTINCT {keys.using} FROM new SEMI JOIN old USING ({keys.using}) ORDER BY ALL LIMIT 3"
+    )
+    if known:
+        raise DataError(
+            f"`{table}` already has rows with these keys",
+            code="GM-D014",
+            where=table,
+            hint="use upsert to replace them",
+            examples=[_key_text(keys, row) for row in known],
+        )
+
+
+def _key_text(keys: Keys, row: Sequence[object]) -> str:
+    return ", ".join(f"{name.strip(chr(34))}={value!r}" for name, value in zip(keys.key, row, strict=True))
+
+
+def upsert_edit(
+    keys: Keys, out: Output, schema: Schema, schema_id: Oid, staged: Staged, counters: Counters, lineage: str
+) -> tuple[Edit, int]:
+    """Return the edit that sets the staged rows by key, and how many were there before."""
+    keys.con.execute(
+        f"CREATE TEMP TABLE matched AS SELECT {keys.using}, old.{FILE} AS f, old.{POSITION} AS p, old.{ROW_ID} AS r"
+        f" FROM new JOIN old USING ({keys.using})"
+    )
+    dead = keys.positions("SELECT f, p FROM matched")
+    sequence = counters.reserve(lineage, "sequence", 1)
+    if not dead:
+        return Edit(added=data_files(counters, lineage, schema_id, staged.written, sequence)), 0
+    names = ", ".join(f"new.{quote(f.name)}" for f in schema.fields)
+    sql = (
+        f"SELECT {names}, matched.r AS {quote(ROW_ID)}, NULL::BIGINT AS {quote(ROW_SEQUENCE)}"
+        f" FROM new LEFT JOIN matched USING ({keys.using})"
+    )
+    written = list(write_query(out, schema, keys.con, sql, ids=True))
+    staged.discard()
+    added = data_files(counters, lineage, schema_id, written, sequence)
+    return Edit(added=added, dead=dead), sum(len(part) for part in dead.values())
+
+
+def compare_by_key(keys: Keys, fields: Sequence[Field]) -> None:
+    """Make the temporary table ``change``: one row per key that is new, gone, or whose visible columns differ.
+
+    Columns: ``of op r s`` where the old row lies, its id and sequence; ``nf np`` where the new one lies; and
+    ``c0 c1 ...`` whether each column differs, for keys on both sides.
+    """
+    on = " AND ".join(f"old.{name} = new.{name}" for name in keys.key)
+    flags = [
+        f"old.{quote(f.name)} IS DISTINCT FROM new.{quote(f.name)} AS c{i}" for i, f in enumerate(fields)
+    ]
+    differs = " OR ".join(f"c{i}" for i in range(len(fields))) or "false"
+    keys.con.execute(
+        f"CREATE TEMP TABLE change AS SELECT * FROM (SELECT old.{FILE} AS of, old.{POSITION} AS op, old.{ROW_ID} AS r,"
+        f" new.{FILE} AS nf, new.{POSITION} AS np{''.join(', ' + flag for flag in flags)}"
+        f" FROM old FULL JOIN new ON {on}) WHERE of IS NULL OR nf IS NULL OR {differs}"
+    )
+
+
+def replace_edit(
+    keys: Keys, out: Output, schema: Schema, schema_id: Oid, staged: Staged, counters: Counters, lineage: str
+) -> tuple[Edit, set[int] | None]:
+    """Return the edit that makes the table hold just the staged rows, and the fields it touches (None: all).
+
+    Rows that stay keep their ids; rows that are equal are not touched. Needs `compare_by_key` first.
+    """
+    count = keys.rows("SELECT count(nf), count(*) FROM change")[0]
+    if count[1] == 0:
+        staged.discard()
+        return Edit(), set()
+    touched = None
+    one_sided = keys.rows("SELECT count(*) FROM change WHERE of IS NULL OR nf IS NULL")[0][0]
+    if not one_sided:
+        flags = ", ".join(f"bool_or(c{i})" for i in range(len(schema.visible)))
+        changed = keys.rows(f"SELECT {flags} FROM change")[0]
+        touched = {f.id for f, flag in zip(schema.visible, changed, strict=True) if flag}
+        touched |= {f.id for f in schema.fields if f.hidden}
+    dead = keys.positions("SELECT of AS f, op AS p FROM change WHERE of IS NOT NULL")
+    sequence = counters.reserve(lineage, "sequence", 1)
+    names = ", ".join(f"new.{quote(f.name)}" for f in schema.fields)
+    sql = (
+        f"SELECT {names}, change.r AS {quote(ROW_ID)}, NULL::BIGINT AS {quote(ROW_SEQUENCE)}"
+        f" FROM new JOIN change ON new.{FILE} = change.nf AND new.{POSITION} = change.np"
+    )
+    written = list(write_query(out, schema, keys.con, sql, ids=True)) if count[0] else []
+    staged.discard()
+    return Edit(added=data_files(counters, lineage, schema_id, written, sequence), dead=dead), touched
+
+
+def rewrite_edit(
+    keys: Keys,
+    out: Output,
+    schema: Schema,
+    schema_id: Oid,
+    staged: Staged,
+    counters: Counters,
+    lineage: str,
+    removed: set[int],
+) -> Edit:
+    """Return the edit that puts new files in the place of all old ones, where most rows changed.
+
+    Rows with a known key keep their id, and those that did not change their sequence number too.
+    """
+    sequence = counters.reserve(lineage, "sequence", 1)
+    on = " AND ".join(f"old.{name} = new.{name}" for name in keys.key)
+    names = ", ".join(f"new.{quote(f.name)}" for f in schema.fields)
+    kept = f"CASE WHEN change.nf IS NULL THEN old.{ROW_SEQUENCE} END"
+    sql = (
+        f"SELECT {names}, old.{ROW_ID} AS {quote(ROW_ID)}, {kept} AS {quote(ROW_SEQUENCE)}"
+        f" FROM new LEFT JOIN old ON {on}"
+        f" LEFT JOIN change ON new.{FILE} = change.nf AND new.{POSITION} = change.np"
+    )
+    written = list(write_query(out, schema, keys.con, sql, ids=True))
+    staged.discard()
+    return Edit(added=data_files(counters, lineage, schema_id, written, sequence), removed=removed)
