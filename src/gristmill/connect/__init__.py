@@ -3,6 +3,7 @@
 Start with ``values.py`` (what a source hands over), then ``file_source.py``. Delimited text goes through
 ``csv_text`` (bytes to records), ``csv_scan`` (where records start), ``csv_cells`` (records to typed columns),
 ``csv_read`` (rows, origin, rejects); ``csv_dialect`` and ``csv_infer`` guess what was not declared.
+``json_*`` and ``columnar`` do the same for JSON, Parquet, Arrow and Feather; ``places`` opens and unpacks.
 Imports ``model`` and ``errors`` only. Engines and drivers are imported when used.
 """
 
@@ -12,15 +13,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gristmill.connect.file_source import FilesSource, files
+    from gristmill.connect.frame_source import FrameSource, frame
     from gristmill.connect.values import Chunk, Column, Dialect, Found, Reject, Shape, UnitRows
 
 _HOMES = {
     "FilesSource": "file_source",
     "files": "file_source",
+    "FrameSource": "frame_source",
+    "frame": "frame_source",
     **dict.fromkeys(("Chunk", "Column", "Dialect", "Found", "Reject", "Shape", "UnitRows"), "values"),
 }
 
-__all__ = ["Chunk", "Column", "Dialect", "FilesSource", "Found", "Reject", "Shape", "UnitRows", "files"]
+__all__ = [
+    "Chunk",
+    "Column",
+    "Dialect",
+    "FilesSource",
+    "Found",
+    "FrameSource",
+    "Reject",
+    "Shape",
+    "UnitRows",
+    "files",
+    "frame",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -70,7 +70,7 @@ class CellReader:
         """Return the columns of a block as ``(typed, texts)``: those that fit whole, and the others."""
         text = [label for label, kind in self._wanted.items() if pa.types.is_string(kind)]
         values = [label for label in self._wanted if label not in text]
-        hexadecimal = b"0x" in raw or b"0X" in raw
+        hexadecimal = _hexadecimal(raw)
         asked = {
             label: self._asked(label)
             for label in values
@@ -169,6 +169,18 @@ class CellReader:
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _hexadecimal(raw: bytes) -> bool:
+    """Whether some word starts with ``0x``."""
+    if b"0x" not in raw and b"0X" not in raw:
+        return False
+    octets = np.frombuffer(raw, dtype=np.uint8)
+    zeros = np.flatnonzero(octets[:-1] == ord("0"))
+    zeros = zeros[(octets[zeros + 1] | 0x20) == ord("x")]
+    before = octets[np.maximum(zeros - 1, 0)] | 0x20
+    within = ((before >= ord("a")) & (before <= ord("z"))) | ((before >= ord("0")) & (before <= ord("9")))
+    return bool((~within | (zeros == 0)).any())
 
 
 def _odd(array: pa.Array) -> bool:

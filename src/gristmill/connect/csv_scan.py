@@ -176,13 +176,13 @@ def _marks(block: bytes, octets: NDArray[np.uint8], grammar: Grammar, position: 
     if grammar.quote and grammar.quote in block:
         quotes = np.flatnonzero(octets == grammar.quote[0])
     if grammar.escape and grammar.escape in block:
-        escaped = _escaped(octets, grammar.escape[0])
+        escaped = escaped_positions(octets, grammar.escape[0])
         quotes = np.setdiff1d(quotes, escaped, assume_unique=True)
         line_ends = np.setdiff1d(line_ends, escaped, assume_unique=True)
     return _Marks(line_ends, quotes)
 
 
-def _escaped(octets: NDArray[np.uint8], escape: int) -> Positions:
+def escaped_positions(octets: NDArray[np.uint8], escape: int) -> Positions:
     """Positions of the bytes behind an odd run of escapes."""
     marks = np.flatnonzero(octets == escape)
     first = np.flatnonzero(np.diff(marks, prepend=-2) != 1)
@@ -303,7 +303,7 @@ def count_cells(block: bytes, found: Scan, grammar: Grammar) -> Positions:
     octets = np.frombuffer(block, dtype=np.uint8)
     marks = np.flatnonzero(octets == grammar.delimiter)
     if grammar.escape and grammar.escape in block:
-        marks = np.setdiff1d(marks, _escaped(octets, grammar.escape[0]), assume_unique=True)
+        marks = np.setdiff1d(marks, escaped_positions(octets, grammar.escape[0]), assume_unique=True)
     if grammar.quote and grammar.quote in block:
         quotes = _marks(block, octets, grammar, 0).quotes
         owner = np.searchsorted(found.ends, marks, side="right")

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gristmill.connect.columnar import ColumnarRows, normal, schema_of
 from gristmill.connect.csv_dialect import sniff
 from gristmill.connect.csv_infer import Inference
 from gristmill.connect.csv_read import CsvRows
+from gristmill.connect.json_read import JsonInference, JsonRows
 from gristmill.connect.partitions import partition_constants, partition_types
-from gristmill.connect.type_names import TEXT, parse_type
+from gristmill.connect.type_names import JSON, TEXT, parse_type, type_text
 from gristmill.connect.values import Column, Dialect, Found, Shape, UnitRows
 from gristmill.errors import DataError, UsageError, did_you_mean
 
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
 
 def infer_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str) -> Shape:
     """Return the shape of these files of one format."""
-    shape = _csv_shape(source, root, units)
+    if kind == "csv":
+        shape = _csv_shape(source, root, units)
+    elif kind in ("json", "ndjson"):
+        shape = _json_shape(source, root, units, kind)
+    else:
+        shape = _columnar_shape(source, root, units, kind)
     folders = partition_types(units, source.partitions)
     own = [column.name for column in shape.columns]
     clash = [name for name in folders if name in own]
@@ -57,7 +64,62 @@ def open_unit(source: FilesSource, root: Path, found: Found, shape: Shape, numbe
     """Return the rows of one file."""
     constants = partition_constants(found.name, shape)
     content = source.content(root, found.name)
-    return CsvRows(content, shape=shape, unit=found.name, number=number, constants=constants)
+    kind = source.format_of(found.name)
+    if kind == "csv":
+        if shape.dialect is None:
+            raise UsageError("the shape says nothing about delimited text", where=found.name)
+        return CsvRows(content, shape=shape, unit=found.name, number=number, constants=constants)
+    if kind in ("json", "ndjson"):
+        return JsonRows(content, kind, shape=shape, unit=found.name, number=number, constants=constants)
+    return ColumnarRows(
+        content,
+        root,
+        kind=kind,
+        compression=source.compression,
+        shape=shape,
+        unit=found.name,
+        number=number,
+        constants=constants,
+    )
+
+
+def _json_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str) -> Shape:
+    inference = JsonInference()
+    for unit in units:
+        inference.feed(source.content(root, unit), kind, unit=unit)
+    if not inference.columns:
+        raise DataError("no file holds an object: there is nothing to infer", code="GM-D017", where=units[0])
+    kinds = {name: seen.kind() for name, seen in inference.columns.items()}
+    columns = tuple(Column(name, source.types.get(name) or kind or TEXT) for name, kind in kinds.items())
+    guessed = {name: kind for name, kind in kinds.items() if name not in source.types}
+    notes = [f"the types of {len(guessed)} columns are those that all {inference.rows} records fit"]
+    mixed = [name for name, kind in guessed.items() if kind == JSON]
+    if mixed:
+        notes.append(f"no one type fits, so JSON text is kept: {', '.join(mixed)}")
+    empty = [name for name, kind in guessed.items() if kind is None]
+    if empty:
+        notes.append(f"every value is null, so text is assumed: {', '.join(empty)}")
+    return Shape(columns=columns, assumptions=tuple(notes))
+
+
+def _columnar_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str) -> Shape:
+    import pyarrow as pa
+
+    schemas, notes = [], []
+    for unit in units:
+        schema, said = schema_of(source.content(root, unit), root, unit, kind, source.compression)
+        schemas.append(schema)
+        notes += [note for note in said if note not in notes]
+    try:
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        hint = "declare types= for the column, or split the source"
+        raise DataError(f"the files disagree: {error}", code="GM-D019", where=units[-1], hint=hint) from error
+    columns = tuple(
+        Column(field.name, source.types.get(field.name) or type_text(normal(field.type)), field.nullable)
+        for field in schema
+    )
+    return Shape(columns=columns, assumptions=tuple(notes))
 
 
 def _csv_shape(source: FilesSource, root: Path, units: Sequence[str]) -> Shape:

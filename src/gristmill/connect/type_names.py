@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEXT = "string"
+JSON = "json"
 _ALIASES = {
     "bool": "boolean",
     "int": "int32",
@@ -40,6 +41,7 @@ _PLAIN = {
     "double": "float64",
     "date": "date32",
     "string": "string",
+    "json": "string",
     "binary": "binary",
     "null": "null",
 }
