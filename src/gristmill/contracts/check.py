@@ -114,7 +114,7 @@ def _run(
             yield position, _row_finding(examples, rule, failed, total, sql), sql
     if figures:
         columns = ", ".join(FIGURE_KINDS[rule.kind].figure(rule, types) + _filter(rule) for _, rule in figures)
-        values = connection.execute(f"SELECT {columns} FROM {relation}").fetchone() or ()
+        values = connection.execute(f"SELECT {columns} FROM {relation}").fetchall()[0]
         for (position, rule), value in zip(figures, values, strict=True):
             yield position, _figure_finding(examples.table, rule, value, total), None
     for position, rule in rules:
@@ -198,7 +198,7 @@ def _join_finding(
         note = f"{rule.parameters['table']} is not there to look into"
         return Finding(table=examples.table, rule=rule, outcome="not_checked", expected=describe(rule), note=note), None
     condition = _guarded(rule, _join_condition(relation, rule, examples.references))
-    failed = int((connection.execute(f"SELECT count(*) FROM {relation} WHERE {condition}").fetchone() or (0,))[0])
+    failed = int(connection.execute(f"SELECT count(*) FROM {relation} WHERE {condition}").fetchall()[0][0])
     return _row_finding(examples, rule, failed, total, condition), condition
 
 

@@ -57,7 +57,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
         digest: blake3 (hex) of the content as read, or of the window's identity.
         size_bytes: size of the content as found, before decompression.
         modified_ns: modification time as found, to tell an untouched file by a stat call alone.
-        state: ``landed``, or ``held``: reverted, and not to be landed again until it changes or is released.
+        state: ``landed``; ``held``: reverted, and not to be landed again until it changes or is released; or
+            ``released``: to be landed at the next run as if it were new.
         ledger: what became of its rows.
         detail: what the connector needs to go on from here, such as a cursor's value.
     """
@@ -67,6 +68,6 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     size_bytes: int = 0
     modified_ns: int = 0
-    state: Literal["landed", "held"] = "landed"
+    state: Literal["landed", "held", "released"] = "landed"
     ledger: Ledger = Ledger()
     detail: dict[str, str] = {}

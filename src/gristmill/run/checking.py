@@ -90,7 +90,7 @@ def check_staged(
     delivery = delivery or Delivery()
     connection = ctx.kernel.connection
     compute.register(connection, _STAGED.strip('"'), staged.scan)
-    present = {field.name for field in staged.scan_schema}
+    present = {field.name for field in staged.scan.fields}
     show = (*node.key, *(name for name in ORIGIN_COLUMNS if name in present))
     connection.execute(f"SET VARIABLE gristmill_run_us = {ctx.run_time_us}::BIGINT")
     result = check(connection, _STAGED, rules, table=node.name, show=show, references=_references(ctx, tx, rules))
@@ -124,7 +124,7 @@ def _set_aside(ctx: Context, result: CheckResult, node: Node, delivery: Delivery
         return []
     _, aside = result.split(_STAGED)
     words = {finding.rule.code: finding.expected for finding in result.findings}
-    rows = ctx.kernel.connection.execute(aside).to_arrow_table().to_pylist()
+    rows = ctx.kernel.query(aside).read_all().to_pylist()
     kept = []
     for row in rows:
         reasons = row.pop("_reasons")

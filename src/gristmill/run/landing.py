@@ -58,7 +58,8 @@ def arrivals(ctx: Context, node: Node, snapshot: Snapshot) -> Arrivals:
     """
     assert node.connector is not None
     known = snapshot.units(node.name)
-    found = node.connector.discover(ctx.root, known)
+    landed = {name: unit for name, unit in known.items() if unit.state != "released"}
+    found = node.connector.discover(ctx.root, landed)
     fresh, held = [], [name for name, unit in known.items() if unit.state == "held"]
     for unit in found:
         if unit.status in ("new", "changed"):
@@ -128,7 +129,7 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     delivery = Delivery(units=units, rejects=tuple(reading.rejects), delivered=sum(reading.delivered.values()))
     checked = check_staged(ctx, tx, node, staged, rules=rules, run=run, delivery=delivery)
     kept = _without_duplicates(ctx, tx, node, checked.staged)
-    replaced = [numbers[found.name] for found in there.fresh if found.status == "changed"]
+    replaced = [numbers[found.name] for found in there.fresh if found.name in known]
     _write(tx, node, kept, replaced)
     write_aside(tx, node.name, checked.aside, replaced_units=replaced)
     ledgers = _ledgers(ctx, checked, kept, reading)
@@ -138,18 +139,18 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     for unit in landed.values():
         _assert_balanced(node.name, unit)
         ctx.listener(UnitLanded(source=node.name, unit=unit.name, ledger=unit.ledger))
-    tx.put_units(node.name, {**known, **landed})
+    tx.put_units(node.name, landed)
     tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
     total = sum((unit.ledger for unit in landed.values()), Ledger())
     return Landed(kept.row_count, total, checked.findings)
 
 
 def release(store: Store, branch: str, source: str, names: Sequence[str]) -> str:
-    """Forget held units, so that the next run lands them again; return the new commit."""
-    with store.begin(branch, message=f"release {', '.join(names)}") as tx:
-        units = tx.units(source)
-        tx.put_units(source, {name: unit for name, unit in units.items() if name not in names})
-        return tx.commit()
+    """Let held units land again at the next run; return the new commit."""
+    tx = store.begin(branch, message=f"release {', '.join(names)}")
+    units = tx.units(source)
+    tx.put_units(source, {name: msgspec.structs.replace(units[name], state="released") for name in names})
+    return tx.commit()
 
 
 def _table_schema(shape: Shape) -> pa.Schema:
@@ -244,8 +245,8 @@ def _without_duplicates(ctx: Context, tx: Transaction, node: Node, staged: Stage
     connection = ctx.kernel.connection
     compute.register(connection, "_gristmill_kept", staged.scan)
     keys = ", ".join(quote(name) for name in node.key)
-    distinct = connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM _gristmill_kept)").fetchone()
-    if distinct is not None and distinct[0] == staged.row_count:
+    distinct = connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM _gristmill_kept)").fetchall()
+    if distinct[0][0] == staged.row_count:
         return staged
     order = f"{ORIGIN_UNIT} DESC, {ORIGIN_RECORD} DESC"
     sql = f"SELECT * FROM _gristmill_kept QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"

@@ -170,7 +170,7 @@ def _with_origin(ctx: Context, node: Node, made: pa.Table, rows: pa.Table, model
     connection.register("_gristmill_made", made)
     connection.register("_gristmill_rows", rows.select([*node.key, "_row_id"]))
     keys = ", ".join(quote(name) for name in node.key)
-    joined = connection.execute(
+    joined = connection.sql(
         f"SELECT m.*, r._row_id AS {ORIGIN_ROW} FROM _gristmill_made m JOIN _gristmill_rows r USING ({keys})"
     ).to_arrow_table()
     connection.unregister("_gristmill_made")

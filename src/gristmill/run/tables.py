@@ -61,9 +61,11 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
     register_inputs(ctx, tx, node)
     if compiled.expression is not None:
         sql = ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
+        schema = compiled.expression.schema().to_pyarrow()
     else:
         sql = compiled.sql or ""
-    prepare(tx, node, ctx.kernel.schema(sql))
+        schema = ctx.kernel.schema(sql)
+    prepare(tx, node, schema)
     if node.cluster_by:
         order = ", ".join(f'"{name}"' for name in node.cluster_by)
         sql = f"SELECT * FROM ({sql}) ORDER BY {order}"
@@ -83,11 +85,15 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
 
 def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:
     """Create the table, or bring its schema and key in line with the definition."""
+    from gristmill.model.changes import SetKey
+
     if node.name not in tx:
         properties = {"kind": "derived"}
         tx.create_table(node.name, schema, key=node.key, cluster_by=node.cluster_by, properties=properties)
     else:
-        tx.evolve(node.name, schema, replace=True, key=node.key)
+        tx.evolve(node.name, schema, replace=True)
+        if tx.table(node.name).key != node.key:
+            tx.alter(node.name, SetKey(node.key))
 
 
 def _staged_step(ctx: Context, tx: Transaction, node: Node) -> Staged:

@@ -36,17 +36,8 @@ def list_(source: str | None, on: str | None, folder: Path | None, environment: 
             ledger = unit.ledger
             if as_json:
                 emit("unit", source=name, unit=unit)
-            rows.append(
-                (
-                    name,
-                    unit.name,
-                    unit.state,
-                    size(unit.size_bytes),
-                    ledger.delivered,
-                    ledger.accepted,
-                    ledger.quarantined,
-                )
-            )
+            counts = (ledger.delivered, ledger.accepted, ledger.quarantined)
+            rows.append((name, unit.name, unit.state, size(unit.size_bytes), *counts))
     if not as_json:
         header = ["source", "unit", "state", "size", "delivered", "accepted", "aside"]
         click.echo(columns(rows, header=header, right=[3, 4, 5, 6]))
@@ -71,7 +62,5 @@ def release(source: str, units: tuple[str, ...], on: str | None, folder: Path | 
             hint = did_you_mean(name, held) or f"held: {', '.join(held) or 'none'}"
             raise UsageError(f"{name} of {source} is not held on {branch}", code="GM-U007", hint=hint)
     commit = release_units(store, branch, source, units or tuple(held))
-    say(
-        f"released {count(len(units or held), 'unit')} of {source}: {branch} is at {commit[:7]}; the next run lands them"
-    )
+    say(f"released {count(len(units or held), 'unit')} of {source}; {branch} is at {commit[:7]}; next: gristmill run")
     say(f"undo: gristmill revert {commit[:7]} --on {branch}")
