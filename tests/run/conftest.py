@@ -1,6 +1,5 @@
 """A small project in a folder of its own."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,5 +37,5 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    yield Shop(tmp_path)
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)

@@ -43,7 +43,7 @@ def test_a_new_unit_is_read_alone_and_a_delivery_again_changes_nothing(shop) -> 
     project = shop.project()
     project.run()
     shop.land("day2.csv", "id,customer,amount\n4,bo,7\n")
-    assert [step.units for step in project.plan().steps][0] == ("landing/day2.csv",)
+    assert next(step.units for step in project.plan().steps) == ("landing/day2.csv",)
     project.run()
     assert rows(project, "marts.customers")[1] == {"customer": "bo", "total": 27, "n": 2}
     (shop.root / "landing" / "day2.csv").touch()

@@ -132,7 +132,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except GristmillError as error:
         _show(error, json_wanted)
         return error.exit_code
+    except Exception as error:
+        if os.environ.get("GRISTMILL_DEBUG"):
+            raise
+        _show(_unexpected(error), json_wanted)
+        return 3
     return result if isinstance(result, int) else 0
+
+
+def _unexpected(error: Exception) -> GristmillError:
+    """Wrap an error that nobody foresaw, with the line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else None
+    words = str(error).splitlines()[0] if str(error) else ""
+    hint = "GRISTMILL_DEBUG=1 shows the whole trace; please report it"
+    return GristmillError(f"{type(error).__name__}: {words}", code="GM-X001", where=where, hint=hint)
 
 
 def _show(error: GristmillError, json_wanted: bool) -> None:

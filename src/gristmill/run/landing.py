@@ -99,10 +99,7 @@ def shape_of(ctx: Context, node: Node, snapshot: Snapshot, fresh: Sequence[Found
             where=", ".join(f"{key} {value}" for key, value in where.items()),
             hint="put the files there, or mend the pattern",
         )
-    shape = node.connector.infer(ctx.root, fresh)
-    for text in shape.assumptions:
-        ctx.listener(Assumed(name=node.name, text=text))
-    return shape
+    return node.connector.infer(ctx.root, fresh)
 
 
 def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: str) -> Landed:
@@ -117,6 +114,9 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     if not there.fresh:
         return Landed(0, Ledger(), ())
     shape = shape_of(ctx, node, tx, there.fresh)
+    if node.name not in tx:
+        for text in shape.assumptions:
+            ctx.listener(Assumed(name=node.name, text=text))
     known = tx.units(node.name)
     numbers = _numbers(there.fresh, known)
     if node.name not in tx:
