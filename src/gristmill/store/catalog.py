@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -41,7 +42,7 @@ create table sidecars(id blob, kind text, version integer, value blob not null, 
                       without rowid, strict;
 """
 
-Row = tuple  # type: ignore[type-arg]
+Row = tuple[Any, ...]
 
 
 class Catalog:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -260,18 +260,3 @@ def connection() -> duckdb.DuckDBPyConnection:
     cursor = _shared.db.cursor()
     cursor.execute("SET TimeZone = 'UTC'; SET arrow_lossless_conversion = true")
     return cursor
-
-
-Run = Callable[[str], list[tuple[object, ...]]]
-
-
-def rows_of(con: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:
-    """Return all rows of a query as Python values."""
-    return con.sql(sql).fetchall()
-
-
-def with_plans(con: duckdb.DuckDBPyConnection, plans: Mapping[str, ScanPlan]) -> duckdb.DuckDBPyConnection:
-    """Register several plans on a connection and return it."""
-    for name, plan in plans.items():
-        register(con, name, plan)
-    return con

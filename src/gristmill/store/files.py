@@ -9,7 +9,7 @@ import blake3
 
 from gristmill.errors import Corrupt, UsageError
 from gristmill.store.datafiles import Output, disk_error
-from gristmill.store.snapshot import FilesState, pack_entry
+from gristmill.store.view import FilesState, pack_entry
 
 
 def content_path(digest: str) -> str:

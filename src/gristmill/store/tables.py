@@ -165,7 +165,7 @@ def scan_plan(
     sequence: bool = False,
     positions: bool = False,
 ) -> ScanPlan:
-    """Return the plan that reads a state; see `gristmill.store.snapshot.Snapshot.scan`."""
+    """Return the plan that reads a state; see `gristmill.store.view.View.scan`."""
     schema = schema_of(get, state.schema)
     fields = schema.select(None if columns_ is None else list(columns_), hidden=hidden)
     where_fields = () if where is None else tuple(schema.field(name) for name in sorted(columns(where)))
