@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gristmill.store.store import Store
     from gristmill.store.tables import TableState
     from gristmill.store.transaction import Transaction
-    from gristmill.store.view import FilesState
+    from gristmill.store.view import FilesState, View
 
 _HOMES = {
     "FilesState": "view",
@@ -29,6 +29,7 @@ _HOMES = {
     "StoreDiff": "diffs",
     "TableState": "tables",
     "Transaction": "transaction",
+    "View": "view",
     "compute": "compute",
     "open_store": "opening",
 }
@@ -42,6 +43,7 @@ __all__ = [
     "StoreDiff",
     "TableState",
     "Transaction",
+    "View",
     "compute",
     "open_store",
 ]

@@ -144,9 +144,7 @@ def refuse_repeats(keys: Keys, table: str) -> None:
             where=table,
             examples=[_key_text(keys, row) for row in empty],
         )
-    twice = keys.rows(
-        f"SELECT {keys.using} FROM new GROUP BY {keys.using} HAVING count(*) > 1 ORDER BY ALL LIMIT 3"
-    )
+    twice = keys.rows(f"SELECT {keys.using} FROM new GROUP BY {keys.using} HAVING count(*) > 1 ORDER BY ALL LIMIT 3")
     if twice:
         raise DataError(
             f"rows for `{table}` share a key with each other",
@@ -159,9 +157,7 @@ def refuse_repeats(keys: Keys, table: str) -> None:
 
 def refuse_known(keys: Keys, table: str) -> None:
     """Refuse staged rows whose keys the table has already."""
-    known = keys.rows(
-        f"SELECT DISTINCT {keys.using} FROM new SEMI JOIN old USING ({keys.using}) ORDER BY ALL LIMIT 3"
-    )
+    known = keys.rows(f"SELECT DISTINCT {keys.using} FROM new SEMI JOIN old USING ({keys.using}) ORDER BY ALL LIMIT 3")
     if known:
         raise DataError(
             f"`{table}` already has rows with these keys",
@@ -203,9 +199,7 @@ def compare_by_key(keys: Keys, fields: Sequence[Field]) -> None:
     ``c0 c1 ...`` whether each column differs, for keys on both sides.
     """
     on = " AND ".join(f"old.{name} = new.{name}" for name in keys.key)
-    flags = [
-        f"old.{quote(f.name)} IS DISTINCT FROM new.{quote(f.name)} AS c{i}" for i, f in enumerate(fields)
-    ]
+    flags = [f"old.{quote(f.name)} IS DISTINCT FROM new.{quote(f.name)} AS c{i}" for i, f in enumerate(fields)]
     differs = " OR ".join(f"c{i}" for i in range(len(fields))) or "false"
     keys.con.execute(
         f"CREATE TEMP TABLE change AS SELECT * FROM (SELECT old.{FILE} AS of, old.{POSITION} AS op, old.{ROW_ID} AS r,"

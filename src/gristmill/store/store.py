@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gristmill.errors import Conflict, NotFound, Stale, StoreError, UsageError, did_you_mean
 from gristmill.model.commits import Commit
@@ -46,7 +46,7 @@ class Store:
         self.counters = Counters(self.catalog)
         self.output = Output(path, durable=durable)
         self.records = Records(self.catalog)
-        meta = dict(self.catalog.rows("select key, value from meta"))
+        meta: dict[str, Any] = dict(self.catalog.rows("select key, value from meta"))
         if int(meta["format"]) > FORMAT:
             raise StoreError(
                 f"the store has format {meta['format']}, and this version reads up to {FORMAT}",
@@ -209,9 +209,7 @@ class Store:
         Raises:
             Stale: both sides touched the same table, unit or document; names them.
         """
-        return landing.publish(
-            self, source_branch, into=into, base=base, message=message, meta=meta, guard=guard
-        )
+        return landing.publish(self, source_branch, into=into, base=base, message=message, meta=meta, guard=guard)
 
     def merge(self, source: str, *, into: str, message: str | None = None, guard: Guard | None = None) -> str:
         """Bring what ``source`` changed since it parted from ``into`` into it; returns the commit.

@@ -199,9 +199,7 @@ class Edit(msgspec.Struct):
         return bool(self.added or self.dead or self.removed)
 
 
-def apply_edit(
-    get: Get, put: Put, state: TableObject, edit: Edit, touched: Iterable[int] | None = None
-) -> TableObject:
+def apply_edit(get: Get, put: Put, state: TableObject, edit: Edit, touched: Iterable[int] | None = None) -> TableObject:
     """Return the state after an edit; ``touched`` are the fields whose values may differ, all by default."""
     tail = {file.first_row_id: file for file in files_of(get, state.tail)}
     tree: dict[int, DataFile | None] = {}

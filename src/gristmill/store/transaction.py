@@ -110,6 +110,7 @@ class Transaction(View):
         self._tree = tree
 
     def set_table(self, name: str, state: TableObject) -> None:
+        """Set the state of a table."""
         self.put_entries("tables", {name: self.pending.put(state)})
 
     def note(self, act: str, name: str, content: bytes = b"") -> None:
@@ -117,6 +118,7 @@ class Transaction(View):
         self.payload.update(blake3.blake3(f"{act}\0{name}\0".encode() + content).digest())
 
     def note_rows(self, act: str, name: str, staged: Staged) -> None:
+        """Fold an act on rows into that hash, by their content and not by how it is laid out."""
         if self.idempotency_key is None:
             return
         from gristmill.store.digests import files_digest
@@ -147,9 +149,7 @@ class Transaction(View):
         """
         check_table_name(name)
         if name in self:
-            raise Conflict(
-                f"there is a table `{name}` already", code="GM-S009", hint="alter it, or drop it first"
-            )
+            raise Conflict(f"there is a table `{name}` already", code="GM-S009", hint="alter it, or drop it first")
         lineage = uuid.uuid4().hex
         fields = schema_from_arrow(schema, self._allocator(lineage, frozenset()))
         names, order = _names(key), _names(cluster_by)
@@ -174,6 +174,22 @@ class Transaction(View):
 
         return allocate
 
+    def adopt(self, name: str, source: View) -> None:
+        """Take a table over from another state of this store.
+
+        Within one lineage, or where there is no table of that name, the state is taken whole, ids and all;
+        otherwise its rows replace those of the table here.
+        """
+        state = source.state(name)
+        here = self.state(name) if name in self else None
+        self.whole.add(name)
+        self.note("adopt", name, self.pending.put(state))
+        if here is None or here.uuid == state.uuid:
+            self.set_table(name, state)
+            return
+        self.evolve(name, schema_of(self.pending.get, state.schema).to_arrow(hidden=True), replace=True)
+        self.replace(name, source.reader(name, hidden=True))
+
     def drop_table(self, name: str) -> None:
         """Drop a table; the commits that had it keep it."""
         self._table_id(name)
@@ -197,7 +213,9 @@ class Transaction(View):
             check_no_nulls(self, name, state, (change.name,))
         return state
 
-    def evolve(self, name: str, schema: pa.Schema, *, replace: bool = False) -> None:
+    def evolve(
+        self, name: str, schema: pa.Schema, *, replace: bool = False, key: str | Sequence[str] | None = None
+    ) -> None:
         """Make a table's columns equal to an Arrow schema by the changes that keep its data.
 
         Args:
@@ -205,8 +223,13 @@ class Transaction(View):
             schema: the columns it should have, matched by name.
             replace: whether columns whose type cannot be widened are dropped and made anew (the caller replaces
                 the rows in the same transaction); otherwise that is a Conflict.
+            key: the key it should have from now on, if that should differ. With ``replace`` the rows are not
+                checked for it, as they are about to go: they are dropped where the key changes.
         """
-        changes = evolve_changes(self, self.state(name), schema, replace)
+        names = None if key is None else _names(key)
+        changes = evolve_changes(self, self.state(name), schema, replace, names)
+        if replace and any(isinstance(change, SetKey) for change in changes):
+            writing.clear(self, name)
         if changes:
             self.alter(name, *changes)
 
@@ -279,11 +302,16 @@ class Transaction(View):
     # -- units, documents, files --------------------------------------------------------------------
 
     def put_units(self, source: str, units: Mapping[str, Unit]) -> None:
-        """Set units of a source; the others stay."""
+        """Make these the units of a source; others of it are forgotten.
+
+        Commits that land other units meanwhile are combined with this one, unless the units were read here.
+        """
         encoder = msgspec.msgpack.Encoder(order="sorted")
-        values = {f"{source}\0{name}": encoder.encode(unit) for name, unit in units.items()}
-        self.note("units", source, b"".join(sorted(values.values())))
-        self.put_entries("units", values)
+        values: dict[str, bytes | None] = {f"{source}\0{name}": encoder.encode(unit) for name, unit in units.items()}
+        self.note("units", source, b"".join(sorted(value for value in values.values() if value)))
+        known = (key for key, _ in map_items(self.pending.get, self._tree.units))
+        gone = {key: None for key in known if key.startswith(f"{source}\0") and key not in values}
+        self.put_entries("units", {**gone, **values})
 
     def put_document(self, path: str, content: bytes) -> None:
         """Set the content of a small versioned text."""
@@ -341,6 +369,4 @@ def _names(columns: str | Sequence[str]) -> tuple[str, ...]:
 def _require(schema: Schema, names: Sequence[str]) -> Schema:
     for name in names:
         schema.field(name)
-    return Schema(
-        tuple(msgspec.structs.replace(f, required=True) if f.name in names else f for f in schema.fields)
-    )
+    return Schema(tuple(msgspec.structs.replace(f, required=True) if f.name in names else f for f in schema.fields))

@@ -75,13 +75,17 @@ def delete_keys(tx: Transaction, name: str, rows: object) -> int:
     tx.note_rows("delete", name, staged)
     keys = _keys(tx, state, staged)
     try:
-        dead = keys.positions(
-            f"SELECT {FILE} AS f, {POSITION} AS p FROM old SEMI JOIN new USING ({keys.using})"
-        )
+        dead = keys.positions(f"SELECT {FILE} AS f, {POSITION} AS p FROM old SEMI JOIN new USING ({keys.using})")
     finally:
         keys.close()
         staged.discard()
     return _kill(tx, name, state, dead)
+
+
+def clear(tx: Transaction, name: str) -> None:
+    """Drop all rows of a table."""
+    state = tx.state(name)
+    _apply(tx, name, state, Edit(removed=all_keys(tx.pending.get, state)))
 
 
 def replace(tx: Transaction, name: str, rows: object) -> bool:
@@ -137,9 +141,7 @@ def _keys(tx: Transaction, state: TableObject, staged: Staged, *, full: bool = F
     return edits.Keys(key, staged.plan(staged.schema.fields, positions=True), old)
 
 
-def _plan(
-    tx: Transaction, state: TableObject, columns: list[str] | None, where: Predicate | None
-) -> ScanPlan:
+def _plan(tx: Transaction, state: TableObject, columns: list[str] | None, where: Predicate | None) -> ScanPlan:
     return scan_plan(
         tx.pending.get,
         tx.store.path,
@@ -164,16 +166,12 @@ def _kill(tx: Transaction, name: str, state: TableObject, dead: dict[int, BitMap
     return sum(len(part) for part in dead.values())
 
 
-def _apply(
-    tx: Transaction, name: str, state: TableObject, edit: Edit, touched: set[int] | None = None
-) -> None:
+def _apply(tx: Transaction, name: str, state: TableObject, edit: Edit, touched: set[int] | None = None) -> None:
     tx.set_table(name, apply_edit(tx.pending.get, tx.pending.put, state, edit, touched))
 
 
 def _keyed(tx: Transaction, name: str, act: str) -> TableObject:
     state = tx.state(name)
     if not state.key:
-        raise UsageError(
-            f"`{name}` has no key, so it cannot {act}", code="GM-U015", hint="declare a key first"
-        )
+        raise UsageError(f"`{name}` has no key, so it cannot {act}", code="GM-U015", hint="declare a key first")
     return state
