@@ -64,12 +64,5 @@ class SetKey(msgspec.Struct, frozen=True):
 
 
 Change: TypeAlias = (
-    AddColumn
-    | DropColumn
-    | RenameColumn
-    | WidenColumn
-    | ReorderColumns
-    | SetRequired
-    | SetProperties
-    | SetKey
+    AddColumn | DropColumn | RenameColumn | WidenColumn | ReorderColumns | SetRequired | SetProperties | SetKey
 )

@@ -180,11 +180,7 @@ def _less(left: Value, right: Value) -> bool | None:
         right = datetime.combine(right, time(), left.tzinfo)
     if type(left) is date and isinstance(right, datetime):
         left = datetime.combine(left, time(), right.tzinfo)
-    if (
-        isinstance(left, datetime)
-        and isinstance(right, datetime)
-        and (left.tzinfo is None) != (right.tzinfo is None)
-    ):
+    if isinstance(left, datetime) and isinstance(right, datetime) and (left.tzinfo is None) != (right.tzinfo is None):
         return None
     try:
         return bool(left < right)  # type: ignore[operator]

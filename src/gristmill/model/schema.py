@@ -25,7 +25,23 @@ RESERVED_NAMES = frozenset({ROW_ID, ROW_SEQUENCE, "file_row_number", "file_index
 HIDDEN_PREFIX = "_origin_"
 
 PRIMITIVES = frozenset(
-    ["boolean", "int", "long", "float", "double", "date", "time", "timestamp", "timestamptz", "timestamp_ns", "timestamptz_ns", "string", "uuid", "binary", "unknown"]
+    [
+        "boolean",
+        "int",
+        "long",
+        "float",
+        "double",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "timestamp_ns",
+        "timestamptz_ns",
+        "string",
+        "uuid",
+        "binary",
+        "unknown",
+    ]
 )
 DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 FIXED = re.compile(r"fixed\[(\d+)\]")

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gristmill.store import compute
     from gristmill.store.diffs import StoreDiff
-    from gristmill.store.snapshot import FilesState, Snapshot
+    from gristmill.store.opening import open_store
+    from gristmill.store.snapshot import Snapshot
     from gristmill.store.staging import SqlSource, Staged
-    from gristmill.store.store import Store, open_store
+    from gristmill.store.store import Store
     from gristmill.store.tables import TableState
     from gristmill.store.transaction import Transaction
+    from gristmill.store.view import FilesState, View
 
 _HOMES = {
-    "FilesState": "snapshot",
+    "FilesState": "view",
     "Snapshot": "snapshot",
     "SqlSource": "staging",
     "Staged": "staging",
@@ -27,8 +29,9 @@ _HOMES = {
     "StoreDiff": "diffs",
     "TableState": "tables",
     "Transaction": "transaction",
+    "View": "view",
     "compute": "compute",
-    "open_store": "store",
+    "open_store": "opening",
 }
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "StoreDiff",
     "TableState",
     "Transaction",
+    "View",
     "compute",
     "open_store",
 ]

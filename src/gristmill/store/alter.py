@@ -36,10 +36,7 @@ def altered(tx: Transaction, state: TableObject, change: c.Change) -> TableObjec
     if gone:
         name = next(f.name for f in schema.fields if f.id in gone)
         raise Conflict(f"`{name}` is part of the key", code="GM-S106", hint="set another key first")
-    tokens = {
-        f.id: state.tokens[f.id] if f.id in state.tokens else first_token(state.uuid, f.id)
-        for f in new.fields
-    }
+    tokens = {f.id: state.tokens[f.id] if f.id in state.tokens else first_token(state.uuid, f.id) for f in new.fields}
     return msgspec.structs.replace(
         state,
         schema=tx.pending.put(SchemaObject(new)),
@@ -79,17 +76,27 @@ def runs(ids: set[int]) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def evolve_changes(tx: Transaction, state: TableObject, wanted: pa.Schema, replace: bool) -> list[c.Change]:
-    """Return the changes that make a table's columns equal to an Arrow schema."""
+def evolve_changes(
+    tx: Transaction, state: TableObject, wanted: pa.Schema, replace: bool, key: tuple[str, ...] | None
+) -> list[c.Change]:
+    """Return the changes that make a table's columns and key equal to what is wanted."""
     schema = schema_of(tx.pending.get, state.schema)
+    before = tuple(field.name for field in key_fields(tx.pending.get, state))
     clashing = clashing_columns(schema, wanted) if replace else {}
+    rekey = key is not None and (key != before or bool(clashing.keys() & set(before)))
+    changes = _column_changes(schema, wanted, list(clashing), set(before) if key is None else set(key))
+    return [c.SetKey(()), *changes, c.SetKey(key)] if rekey and key is not None else changes
+
+
+def _column_changes(schema: Schema, wanted: pa.Schema, clashing: list[str], key: set[str]) -> list[c.Change]:
     kept = Schema(tuple(field for field in schema.fields if field.name not in clashing))
     if clashing and not kept.fields:
         first = [c.RenameColumn(name, f"{name}__old") for name in clashing]
         last = [c.DropColumn(f"{name}__old") for name in clashing]
-        added = [c.AddColumn(field.name, field.type) for field in wanted]
-        return [*first, *added, *last]
-    return [*(c.DropColumn(name) for name in clashing), *changes_to(kept, wanted)]
+        return [*first, *(c.AddColumn(field.name, field.type) for field in wanted), *last]
+    changes = changes_to(kept, wanted)
+    optional = [change for change in changes if not (isinstance(change, c.SetRequired) and change.name in key)]
+    return [*(c.DropColumn(name) for name in clashing), *optional]
 
 
 def check_key(tx: Transaction, name: str, state: TableObject) -> None:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import apsw
 import msgspec
@@ -41,7 +42,7 @@ create table sidecars(id blob, kind text, version integer, value blob not null, 
                       without rowid, strict;
 """
 
-Row = tuple  # type: ignore[type-arg]
+Row = tuple[Any, ...]
 
 
 class Catalog:
@@ -80,9 +81,7 @@ class Catalog:
             db = apsw.Connection(str(path))
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             db.set_busy_timeout(60_000)
-            db.execute(
-                "pragma mmap_size=0; pragma foreign_keys=0; pragma fullfsync=1; pragma checkpoint_fullfsync=1"
-            )
+            db.execute("pragma mmap_size=0; pragma foreign_keys=0; pragma fullfsync=1; pragma checkpoint_fullfsync=1")
             if db.pragma("journal_mode") != "wal":
                 with locked(self.folder / "catalog.lock"):
                     db.execute("pragma journal_mode=wal")
@@ -118,7 +117,7 @@ class Catalog:
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """Return the rows of a query."""
         try:
-            return list(self.connection().execute(sql, values))  # type: ignore[arg-type]
+            return list(self.connection().execute(sql, values))
         except apsw.Error as error:
             raise _wrapped(error, self.folder / "catalog.db") from error
 
@@ -150,9 +149,7 @@ class Catalog:
         try:
             value = decode(data)
         except msgspec.MsgspecError as error:
-            raise Corrupt(
-                f"the {kind} object {oid.hex()[:16]} cannot be read: {error}", where=oid.hex()
-            ) from error
+            raise Corrupt(f"the {kind} object {oid.hex()[:16]} cannot be read: {error}", where=oid.hex()) from error
         self._objects.put(oid, value, len(data))
         return value
 

@@ -106,9 +106,7 @@ def swing(tx: Transaction, head: Oid | None) -> Oid | None:
     objects = tx.pending.reachable(oid)
     tx.sealed = True
     with store.catalog.write() as db:
-        row = db.execute(
-            "select target from refs where kind = 'branch' and name = ?", (tx.branch,)
-        ).fetchone()
+        row = db.execute("select target from refs where kind = 'branch' and name = ?", (tx.branch,)).fetchone()
         current = None if row is None else row[0]
         if current != head:
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -91,17 +91,11 @@ def _branch(
         mapping.append(_mapped(ROW_ID_FIELD, ROW_ID, "long"))
         mapping.append(_mapped(ROW_SEQUENCE_FIELD, ROW_SEQUENCE, "long"))
     if plan.row_ids:
-        columns.append(
-            f"coalesce({quote(ROW_ID)}, {_per_file(files, 'first_row_id')} + {position}) AS {quote(ROW_ID)}"
-        )
+        columns.append(f"coalesce({quote(ROW_ID)}, {_per_file(files, 'first_row_id')} + {position}) AS {quote(ROW_ID)}")
     if plan.sequence:
-        columns.append(
-            f"coalesce({quote(ROW_SEQUENCE)}, {_per_file(files, 'sequence')}) AS {quote(ROW_SEQUENCE)}"
-        )
+        columns.append(f"coalesce({quote(ROW_SEQUENCE)}, {_per_file(files, 'sequence')}) AS {quote(ROW_SEQUENCE)}")
     if plan.positions:
-        columns.append(
-            f"{_per_file(files, 'first_row_id')} AS {quote(FILE)}, {position} AS {quote(POSITION)}"
-        )
+        columns.append(f"{_per_file(files, 'first_row_id')} AS {quote(FILE)}, {position} AS {quote(POSITION)}")
     if not mapping:
         # read_parquet refuses an empty map; a column that no file has costs nothing.
         mapping.append(_mapped(ROW_ID_FIELD, ROW_ID, "long"))
@@ -183,9 +177,7 @@ def _inline_branch(
         columns.append(f"CAST({value} AS {type_sql(field.type)}) AS {quote(field.name)}")
     if plan.row_ids:
         ids = f"{file.first_row_id} + file_row_number"
-        columns.append(
-            f"{f'coalesce({quote(ROW_ID)}, {ids})' if file.stored_ids else ids} AS {quote(ROW_ID)}"
-        )
+        columns.append(f"{f'coalesce({quote(ROW_ID)}, {ids})' if file.stored_ids else ids} AS {quote(ROW_ID)}")
     if plan.sequence:
         own_sequence = f"{file.sequence}::BIGINT"
         value = f"coalesce({quote(ROW_SEQUENCE)}, {own_sequence})" if file.stored_ids else own_sequence
@@ -260,18 +252,3 @@ def connection() -> duckdb.DuckDBPyConnection:
     cursor = _shared.db.cursor()
     cursor.execute("SET TimeZone = 'UTC'; SET arrow_lossless_conversion = true")
     return cursor
-
-
-Run = Callable[[str], list[tuple[object, ...]]]
-
-
-def rows_of(con: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[object, ...]]:
-    """Return all rows of a query as Python values."""
-    return con.sql(sql).fetchall()
-
-
-def with_plans(con: duckdb.DuckDBPyConnection, plans: Mapping[str, ScanPlan]) -> duckdb.DuckDBPyConnection:
-    """Register several plans on a connection and return it."""
-    for name, plan in plans.items():
-        register(con, name, plan)
-    return con

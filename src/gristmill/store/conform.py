@@ -20,8 +20,7 @@ def check_columns(names: Sequence[str], fields: Sequence[Field], table: str) -> 
             f"the rows have a column `{unknown[0]}` that `{table}` does not have",
             code="GM-D010",
             where=table,
-            hint=did_you_mean(unknown[0], known)
-            or f"add it first, or drop it from the rows: {', '.join(unknown)}",
+            hint=did_you_mean(unknown[0], known) or f"add it first, or drop it from the rows: {', '.join(unknown)}",
         )
     if len(set(names)) < len(names):
         raise DataError("the rows have two columns of one name", code="GM-D010", where=table)
@@ -32,9 +31,7 @@ def check_columns(names: Sequence[str], fields: Sequence[Field], table: str) -> 
         )
 
 
-def fit_batch(
-    batch: pa.RecordBatch, fields: Sequence[Field], schema: pa.Schema, table: str
-) -> pa.RecordBatch:
+def fit_batch(batch: pa.RecordBatch, fields: Sequence[Field], schema: pa.Schema, table: str) -> pa.RecordBatch:
     """Return the batch with exactly these fields; ``schema`` is their Arrow form.
 
     Raises:

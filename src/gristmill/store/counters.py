@@ -40,9 +40,7 @@ class Counters:
                 "insert into counters values(?, ?, ?) on conflict do update set next = next + excluded.next",
                 (lineage, name, count),
             )
-            row = db.execute(
-                "select next from counters where lineage = ? and name = ?", (lineage, name)
-            ).fetchone()
+            row = db.execute("select next from counters where lineage = ? and name = ?", (lineage, name)).fetchone()
         return int(row[0]) - count  # type: ignore[index]
 
     def field_id(self, lineage: str, parent: int, name: str, type_: str, used: frozenset[int]) -> int:
@@ -65,11 +63,7 @@ class Counters:
                 "insert into counters values(?, 'field', 2) on conflict do update set next = next + 1",
                 (lineage,),
             )
-            row = db.execute(
-                "select next from counters where lineage = ? and name = 'field'", (lineage,)
-            ).fetchone()
+            row = db.execute("select next from counters where lineage = ? and name = 'field'", (lineage,)).fetchone()
             field_id = int(row[0]) - 1  # type: ignore[index]
-            db.execute(
-                "insert into field_ids values(?, ?, ?, ?, ?)", (lineage, parent, name, type_, field_id)
-            )
+            db.execute("insert into field_ids values(?, ?, ?, ?, ?)", (lineage, parent, name, type_, field_id))
             return field_id

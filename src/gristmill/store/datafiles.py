@@ -225,9 +225,7 @@ def write_query(
         f" FIELD_IDS {field_ids_sql(fields)}, RETURN_STATS"
     )
     try:
-        written = con.execute(
-            f"COPY (SELECT {names} FROM ({sql})) TO {text(str(folder))} ({options})"
-        ).fetchall()
+        written = con.execute(f"COPY (SELECT {names} FROM ({sql})) TO {text(str(folder))} ({options})").fetchall()
         for row in written:
             if row[1]:
                 yield _finish(out, Path(row[0]), schema, ids, _copy_nans(row[4], fields))

@@ -31,13 +31,13 @@ class StoreDiff:
     Attributes:
         tables: the changed tables.
         documents: by path, the content before and after (None where there is none).
-        units: by (source, unit name), the unit before and after.
+        units: by source, the units that differ as they were and as they are, by name.
         files: by name of the tree of files, its id before and after.
     """
 
     tables: dict[str, Delta]
     documents: dict[str, tuple[bytes | None, bytes | None]]
-    units: dict[tuple[str, str], tuple[Unit | None, Unit | None]]
+    units: dict[str, tuple[dict[str, Unit], dict[str, Unit]]]
     files: dict[str, tuple[str | None, str | None]]
 
     @property
@@ -50,25 +50,20 @@ def store_diff(store: Store, before: Oid, after: Oid) -> StoreDiff:
     """Return what changed between two commits."""
     get = store.catalog.get
     changes = tree_changes(get, store.tree_of(before), store.tree_of(after))
-    tables = {
-        name: table_delta(get, store.path, name, old, new) for name, (old, new) in changes["tables"].items()
-    }
-    units = {}
-    for key, (old, new) in changes["units"].items():
+    tables = {name: table_delta(get, store.path, name, old, new) for name, (old, new) in changes["tables"].items()}
+    units: dict[str, tuple[dict[str, Unit], dict[str, Unit]]] = {}
+    for key, sides in changes["units"].items():
         source, _, unit = key.partition("\0")
-        units[source, unit] = (_unit(old), _unit(new))
-    documents = {
-        path: (_text(get, old), _text(get, new)) for path, (old, new) in changes["documents"].items()
-    }
-    files = {
-        name: (None if old is None else old.hex(), None if new is None else new.hex())
-        for name, (old, new) in changes["files"].items()
-    }
+        for side, value in zip(units.setdefault(source, ({}, {})), sides, strict=True):
+            if value is not None:
+                side[unit] = msgspec.msgpack.decode(value, type=Unit)
+    documents = {path: (_text(get, old), _text(get, new)) for path, (old, new) in changes["documents"].items()}
+    files = {name: (_hex(old), _hex(new)) for name, (old, new) in changes["files"].items()}
     return StoreDiff(tables, documents, units, files)
 
 
-def _unit(value: bytes | None) -> Unit | None:
-    return None if value is None else msgspec.msgpack.decode(value, type=Unit)
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
 
 
 def _text(get: Get, oid: Oid | None) -> bytes | None:
@@ -86,12 +81,10 @@ def table_delta(get: Get, folder: Path, name: str, before: Oid | None, after: Oi
     old = None if before is None else table_object(get, before)
     new = None if after is None else table_object(get, after)
     related = old is not None and new is not None and old.uuid == new.uuid
-    if related:
-        assert old is not None and new is not None
+    if old is not None and new is not None and related:
         gone, came = differing_files(get, old, new)
     else:
-        gone = {} if old is None else {file.first_row_id: file for file in live_files(get, old)}
-        came = {} if new is None else {file.first_row_id: file for file in live_files(get, new)}
+        gone, came = _all_files(get, old), _all_files(get, new)
     left, right = differing_rows(get, gone, came)
     ids_left, ids_right = _identities(get, folder, left), _identities(get, folder, right)
     if related:
@@ -110,6 +103,10 @@ def table_delta(get: Get, folder: Path, name: str, before: Oid | None, after: Oi
         schema_changed=related and old is not None and new is not None and old.schema != new.schema,
         rebuilt=old is not None and new is not None and not related,
     )
+
+
+def _all_files(get: Get, state: TableObject | None) -> dict[int, DataFile]:
+    return {} if state is None else {file.first_row_id: file for file in live_files(get, state)}
 
 
 Rows = dict[int, tuple[DataFile, BitMap]]
@@ -216,10 +213,6 @@ def _row_ids(ids: Identities) -> BitMap64:
 
 
 def _image(get: Get, folder: Path, state: TableObject, rows: Rows) -> ScanPlan:
-    files = tuple(
-        scan_file(get, folder, file, make_rowset(positions, keep=True)) for file, positions in rows.values()
-    )
+    files = tuple(scan_file(get, folder, file, make_rowset(positions, keep=True)) for file, positions in rows.values())
     fields = schema_of(get, state.schema).fields
-    return ScanPlan(
-        fields=fields, files=files, row_ids=True, rows=sum(len(part) for _, part in rows.values())
-    )
+    return ScanPlan(fields=fields, files=files, row_ids=True, rows=sum(len(part) for _, part in rows.values()))

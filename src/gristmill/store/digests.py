@@ -35,9 +35,7 @@ def table_digest(catalog: Catalog, get: Get, folder: Path, state: TableObject) -
     total, rows, missing = 0, 0, []
     for file in live_files(get, state):
         name = _sidecar(file, shape)
-        row = catalog.one(
-            "select value from sidecars where id=? and kind='digest' and version=?", (name, VERSION)
-        )
+        row = catalog.one("select value from sidecars where id=? and kind='digest' and version=?", (name, VERSION))
         if row is None:
             missing.append((file, name))
         else:
@@ -123,9 +121,7 @@ def _joined(value: str, item: str, cell: str) -> str:
 
 def _plain(value: str, type_: str) -> str:
     if type_ in ("float", "double"):
-        return (
-            f"CASE WHEN isnan({value}) THEN 'nan' WHEN {value} = 0 THEN '0' ELSE CAST({value} AS VARCHAR) END"
-        )
+        return f"CASE WHEN isnan({value}) THEN 'nan' WHEN {value} = 0 THEN '0' ELSE CAST({value} AS VARCHAR) END"
     if type_ == "binary" or type_.startswith("fixed["):
         return f"hex({value})"
     if type_.startswith("timestamp"):

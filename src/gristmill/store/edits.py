@@ -7,6 +7,7 @@ only, on files that can hold such keys.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,26 +32,33 @@ if TYPE_CHECKING:
 POINT_KEYS = 200
 
 
-def data_files(
-    counters: Counters, lineage: str, schema_id: Oid, written: Iterable[Written], sequence: int
-) -> list[DataFile]:
-    """Return written files as manifest entries, with row ids reserved for them."""
-    files = []
-    for file in written:
-        files.append(
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the rows of one edit go: the files, the ids, the schema of the table."""
+
+    out: Output
+    counters: Counters
+    lineage: str
+    schema: Schema
+    schema_id: Oid
+
+    def entries(self, written: Iterable[Written]) -> list[DataFile]:
+        """Return written files as manifest entries of one edit, with row ids reserved for them."""
+        sequence = self.counters.reserve(self.lineage, "sequence", 1)
+        return [
             DataFile(
-                first_row_id=counters.reserve(lineage, "row", file.rows),
+                first_row_id=self.counters.reserve(self.lineage, "row", file.rows),
                 hash=file.hash,
                 rows=file.rows,
-                schema=schema_id,
+                schema=self.schema_id,
                 sequence=sequence,
                 nonce=file.nonce,
                 size=file.size,
                 stored_ids=file.stored_ids,
                 stats=file.stats,
             )
-        )
-    return files
+            for file in written
+        ]
 
 
 def key_range(staged: Staged, key: Sequence[Field]) -> Predicate | None:
@@ -136,9 +144,7 @@ def refuse_repeats(keys: Keys, table: str) -> None:
             where=table,
             examples=[_key_text(keys, row) for row in empty],
         )
-    twice = keys.rows(
-        f"SELECT {keys.using} FROM new GROUP BY {keys.using} HAVING count(*) > 1 ORDER BY ALL LIMIT 3"
-    )
+    twice = keys.rows(f"SELECT {keys.using} FROM new GROUP BY {keys.using} HAVING count(*) > 1 ORDER BY ALL LIMIT 3")
     if twice:
         raise DataError(
             f"rows for `{table}` share a key with each other",
@@ -151,9 +157,7 @@ def refuse_repeats(keys: Keys, table: str) -> None:
 
 def refuse_known(keys: Keys, table: str) -> None:
     """Refuse staged rows whose keys the table has already."""
-    known = keys.rows(
-        f"SELECT DISTINCT {keys.using} FROM new SEMI JOIN old USING ({keys.using}) ORDER BY ALL LIMIT 3"
-    )
+    known = keys.rows(f"SELECT DISTINCT {keys.using} FROM new SEMI JOIN old USING ({keys.using}) ORDER BY ALL LIMIT 3")
     if known:
         raise DataError(
             f"`{table}` already has rows with these keys",
@@ -168,26 +172,23 @@ def _key_text(keys: Keys, row: Sequence[object]) -> str:
     return ", ".join(f"{name.strip(chr(34))}={value!r}" for name, value in zip(keys.key, row, strict=True))
 
 
-def upsert_edit(
-    keys: Keys, out: Output, schema: Schema, schema_id: Oid, staged: Staged, counters: Counters, lineage: str
-) -> tuple[Edit, int]:
+def upsert_edit(keys: Keys, place: Place, staged: Staged) -> tuple[Edit, int]:
     """Return the edit that sets the staged rows by key, and how many were there before."""
     keys.con.execute(
         f"CREATE TEMP TABLE matched AS SELECT {keys.using}, old.{FILE} AS f, old.{POSITION} AS p, old.{ROW_ID} AS r"
         f" FROM new JOIN old USING ({keys.using})"
     )
     dead = keys.positions("SELECT f, p FROM matched")
-    sequence = counters.reserve(lineage, "sequence", 1)
     if not dead:
-        return Edit(added=data_files(counters, lineage, schema_id, staged.written, sequence)), 0
-    names = ", ".join(f"new.{quote(f.name)}" for f in schema.fields)
+        return Edit(added=place.entries(staged.written)), 0
+    names = ", ".join(f"new.{quote(f.name)}" for f in place.schema.fields)
     sql = (
         f"SELECT {names}, matched.r AS {quote(ROW_ID)}, NULL::BIGINT AS {quote(ROW_SEQUENCE)}"
         f" FROM new LEFT JOIN matched USING ({keys.using})"
     )
-    written = list(write_query(out, schema, keys.con, sql, ids=True))
+    written = list(write_query(place.out, place.schema, keys.con, sql, ids=True))
     staged.discard()
-    added = data_files(counters, lineage, schema_id, written, sequence)
+    added = place.entries(written)
     return Edit(added=added, dead=dead), sum(len(part) for part in dead.values())
 
 
@@ -198,9 +199,7 @@ def compare_by_key(keys: Keys, fields: Sequence[Field]) -> None:
     ``c0 c1 ...`` whether each column differs, for keys on both sides.
     """
     on = " AND ".join(f"old.{name} = new.{name}" for name in keys.key)
-    flags = [
-        f"old.{quote(f.name)} IS DISTINCT FROM new.{quote(f.name)} AS c{i}" for i, f in enumerate(fields)
-    ]
+    flags = [f"old.{quote(f.name)} IS DISTINCT FROM new.{quote(f.name)} AS c{i}" for i, f in enumerate(fields)]
     differs = " OR ".join(f"c{i}" for i in range(len(fields))) or "false"
     keys.con.execute(
         f"CREATE TEMP TABLE change AS SELECT * FROM (SELECT old.{FILE} AS of, old.{POSITION} AS op, old.{ROW_ID} AS r,"
@@ -209,9 +208,7 @@ def compare_by_key(keys: Keys, fields: Sequence[Field]) -> None:
     )
 
 
-def replace_edit(
-    keys: Keys, out: Output, schema: Schema, schema_id: Oid, staged: Staged, counters: Counters, lineage: str
-) -> tuple[Edit, set[int] | None]:
+def replace_edit(keys: Keys, place: Place, staged: Staged) -> tuple[Edit, set[int] | None]:
     """Return the edit that makes the table hold just the staged rows, and the fields it touches (None: all).
 
     Rows that stay keep their ids; rows that are equal are not touched. Needs `compare_by_key` first.
@@ -223,45 +220,34 @@ def replace_edit(
     touched = None
     one_sided = keys.rows("SELECT count(*) FROM change WHERE of IS NULL OR nf IS NULL")[0][0]
     if not one_sided:
-        flags = ", ".join(f"bool_or(c{i})" for i in range(len(schema.visible)))
+        flags = ", ".join(f"bool_or(c{i})" for i in range(len(place.schema.visible)))
         changed = keys.rows(f"SELECT {flags} FROM change")[0]
-        touched = {f.id for f, flag in zip(schema.visible, changed, strict=True) if flag}
-        touched |= {f.id for f in schema.fields if f.hidden}
+        touched = {f.id for f, flag in zip(place.schema.visible, changed, strict=True) if flag}
+        touched |= {f.id for f in place.schema.fields if f.hidden}
     dead = keys.positions("SELECT of AS f, op AS p FROM change WHERE of IS NOT NULL")
-    sequence = counters.reserve(lineage, "sequence", 1)
-    names = ", ".join(f"new.{quote(f.name)}" for f in schema.fields)
+    names = ", ".join(f"new.{quote(f.name)}" for f in place.schema.fields)
     sql = (
         f"SELECT {names}, change.r AS {quote(ROW_ID)}, NULL::BIGINT AS {quote(ROW_SEQUENCE)}"
         f" FROM new JOIN change ON new.{FILE} = change.nf AND new.{POSITION} = change.np"
     )
-    written = list(write_query(out, schema, keys.con, sql, ids=True)) if count[0] else []
+    written = list(write_query(place.out, place.schema, keys.con, sql, ids=True)) if count[0] else []
     staged.discard()
-    return Edit(added=data_files(counters, lineage, schema_id, written, sequence), dead=dead), touched
+    return Edit(added=place.entries(written), dead=dead), touched
 
 
-def rewrite_edit(
-    keys: Keys,
-    out: Output,
-    schema: Schema,
-    schema_id: Oid,
-    staged: Staged,
-    counters: Counters,
-    lineage: str,
-    removed: set[int],
-) -> Edit:
+def rewrite_edit(keys: Keys, place: Place, staged: Staged, removed: set[int]) -> Edit:
     """Return the edit that puts new files in the place of all old ones, where most rows changed.
 
     Rows with a known key keep their id, and those that did not change their sequence number too.
     """
-    sequence = counters.reserve(lineage, "sequence", 1)
     on = " AND ".join(f"old.{name} = new.{name}" for name in keys.key)
-    names = ", ".join(f"new.{quote(f.name)}" for f in schema.fields)
+    names = ", ".join(f"new.{quote(f.name)}" for f in place.schema.fields)
     kept = f"CASE WHEN change.nf IS NULL THEN old.{ROW_SEQUENCE} END"
     sql = (
         f"SELECT {names}, old.{ROW_ID} AS {quote(ROW_ID)}, {kept} AS {quote(ROW_SEQUENCE)}"
         f" FROM new LEFT JOIN old ON {on}"
         f" LEFT JOIN change ON new.{FILE} = change.nf AND new.{POSITION} = change.np"
     )
-    written = list(write_query(out, schema, keys.con, sql, ids=True))
+    written = list(write_query(place.out, place.schema, keys.con, sql, ids=True))
     staged.discard()
-    return Edit(added=data_files(counters, lineage, schema_id, written, sequence), removed=removed)
+    return Edit(added=place.entries(written), removed=removed)

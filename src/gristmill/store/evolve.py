@@ -143,9 +143,7 @@ def _widen(field: Field, change: c.WidenColumn, allocate: Allocate) -> Field:
 def reconcile(old: Type, new: Type, parent: int, allocate: Allocate) -> Type | None:
     """Return the new type with the ids of the old one where the parts match by name, or None if it cannot be."""
     if isinstance(new, str) or old == "unknown":
-        return (
-            _renumber(new, parent, allocate) if old == "unknown" else (new if isinstance(old, str) else None)
-        )
+        return _renumber(new, parent, allocate) if old == "unknown" else (new if isinstance(old, str) else None)
     if isinstance(old, ListType) and isinstance(new, ListType):
         element = reconcile(old.element, new.element, old.element_id, allocate)
         return None if element is None else msgspec.structs.replace(old, element=element)

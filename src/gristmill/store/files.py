@@ -9,7 +9,7 @@ import blake3
 
 from gristmill.errors import Corrupt, UsageError
 from gristmill.store.datafiles import Output, disk_error
-from gristmill.store.snapshot import FilesState, pack_entry
+from gristmill.store.view import FilesState, pack_entry
 
 
 def content_path(digest: str) -> str:
@@ -24,9 +24,7 @@ def put_folder(out: Output, folder: Path) -> dict[str, bytes]:
     entries = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise UsageError(
-                f"`{path}` leads out of the folder", code="GM-U016", hint="copy the file into it"
-            )
+            raise UsageError(f"`{path}` leads out of the folder", code="GM-U016", hint="copy the file into it")
         if path.is_file():
             entries[path.relative_to(folder).as_posix()] = put_file(out, path)
     return entries
@@ -64,8 +62,6 @@ def checkout(store: Path, state: FilesState, folder: Path) -> None:
         try:
             shutil.copyfile(source, target)
         except FileNotFoundError:
-            raise Corrupt(
-                f"the content of `{path}` is missing", where=str(source), hint="gristmill doctor"
-            ) from None
+            raise Corrupt(f"the content of `{path}` is missing", where=str(source), hint="gristmill doctor") from None
         if target.stat().st_size != size:
             raise Corrupt(f"the content of `{path}` is damaged", where=str(source), hint="gristmill doctor")

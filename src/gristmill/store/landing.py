@@ -100,9 +100,7 @@ def _conflicting(tx: Transaction, guard: Guard | None, message: str) -> str:
         ) from error
 
 
-def revert(
-    store: Store, commit_ref: str, *, on: str, message: str | None, meta: Mapping[str, str] | None
-) -> str:
+def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta: Mapping[str, str] | None) -> str:
     """See `gristmill.store.Store.revert`."""
     undone = history.resolve(store, commit_ref)
     value = store.commit_object(undone)
@@ -156,9 +154,7 @@ def restore(store: Store, ref: str, *, on: str, tables: list[str] | None) -> str
             if known is None and name not in tx:
                 raise NotFound(f"there is no table `{name}` at `{ref}`")
         keep = set(tables)
-        changed = {
-            space: {k: v for k, v in changed[space].items() if _of(space, k, keep)} for space in SPACES
-        }
+        changed = {space: {k: v for k, v in changed[space].items() if _of(space, k, keep)} for space in SPACES}
     for space in SPACES:
         back = {
             key: _held(after, now, now) if space == "units" and now is not None else after

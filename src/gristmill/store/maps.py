@@ -90,9 +90,7 @@ def _by_slot(entries: Mapping[str, bytes | None], depth: int) -> dict[int, dict]
     return parts
 
 
-def map_diff(
-    get: Get, left: Oid | None, right: Oid | None
-) -> Iterator[tuple[str, bytes | None, bytes | None]]:
+def map_diff(get: Get, left: Oid | None, right: Oid | None) -> Iterator[tuple[str, bytes | None, bytes | None]]:
     """Yield (key, left value, right value) for every key whose values differ; None where it is missing."""
     if left == right:
         return

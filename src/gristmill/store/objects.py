@@ -1,8 +1,8 @@
 """The small immutable objects of a store, their encoding and their names.
 
 An object's payload is MessagePack in canonical form: fields in the order of the struct, those that hold their
-default left out, maps sorted by key, integers as short as they go. Its name is ``blake3("gristmill/1/" + kind + NUL + payload)``, 32 bytes.
-``docs/format.md`` says the same in more words.
+default left out, maps sorted by key, integers as short as they go. Its name is ``blake3("gristmill/1/" + kind
++ NUL + payload)``, 32 bytes. ``docs/format.md`` says the same in more words.
 """
 
 from __future__ import annotations
@@ -205,9 +205,7 @@ class CommitObject(msgspec.Struct, frozen=True, tag="commit", omit_defaults=True
     meta: dict[str, str] = {}
 
 
-Object: TypeAlias = (
-    Vector | Rows | Text | SchemaObject | Manifest | TableObject | MapNode | Tree | CommitObject
-)
+Object: TypeAlias = Vector | Rows | Text | SchemaObject | Manifest | TableObject | MapNode | Tree | CommitObject
 
 Kind = TypeVar("Kind", bound=Object)
 

@@ -37,9 +37,7 @@ Changes = dict[str, tuple[bytes | None, bytes | None]]
 def tree_changes(get: Get, before: Tree, after: Tree) -> dict[str, Changes]:
     """Return, per space, the entries that differ as (before, after)."""
     return {
-        space: {
-            key: (old, new) for key, old, new in map_diff(get, getattr(before, space), getattr(after, space))
-        }
+        space: {key: (old, new) for key, old, new in map_diff(get, getattr(before, space), getattr(after, space))}
         for space in SPACES
     }
 
@@ -98,9 +96,7 @@ def _stale(tx: Transaction, what: list[str]) -> Stale:
     )
 
 
-def _rebase_table(
-    tx: Transaction, name: str, before: Oid | None, ours: Oid | None, theirs: Oid | None
-) -> Oid:
+def _rebase_table(tx: Transaction, name: str, before: Oid | None, ours: Oid | None, theirs: Oid | None) -> Oid:
     if name in tx.whole or before is None or ours is None or theirs is None:
         raise _stale(tx, [f"table {name}"])
     get = tx.pending.get
@@ -136,9 +132,7 @@ def _check_keys(tx: Transaction, name: str, head: TableObject, edit: Edit) -> No
     key = key_fields(get, head)
     from gristmill.model.scan import ScanPlan
 
-    new = ScanPlan(
-        fields=key, files=tuple(scan_file(get, folder, file) for file in edit.added), positions=True
-    )
+    new = ScanPlan(fields=key, files=tuple(scan_file(get, folder, file) for file in edit.added), positions=True)
     old = scan_plan(get, folder, rest, columns_=[field.name for field in key], hidden=True)
     keys = edits.Keys(key, new, old)
     try:

@@ -35,9 +35,7 @@ class Records:
         """Yield (key, value) of keys that begin with ``prefix``, the greatest key first unless told otherwise."""
         order = "desc" if newest_first else "asc"
         sql = f"select key, value from records where kind = ? and substr(key, 1, ?) = ? order by key {order} limit ?"
-        for key, value in self._catalog.rows(
-            sql, (kind, len(prefix), prefix, -1 if limit is None else limit)
-        ):
+        for key, value in self._catalog.rows(sql, (kind, len(prefix), prefix, -1 if limit is None else limit)):
             yield str(key), bytes(value)
 
     def delete(self, kind: str, key: str) -> bool:

@@ -104,9 +104,7 @@ def seen_as(expression: str, old: Type, new: Type, *, depth: int = 0) -> str:
     if isinstance(old, MapType) and isinstance(new, MapType):
         key = seen_as(f"{item}.key", old.key, new.key, depth=depth + 1)
         value = seen_as(f"{item}.value", old.value, new.value, depth=depth + 1)
-        pairs = (
-            f"list_transform(map_entries({expression}), lambda {item}: {{'key': {key}, 'value': {value}}})"
-        )
+        pairs = f"list_transform(map_entries({expression}), lambda {item}: {{'key': {key}, 'value': {value}}})"
         return f"map_from_entries({pairs})"
     return f"CAST({'NULL' if old == 'unknown' else expression} AS {type_sql(new)})"
 

@@ -53,6 +53,11 @@ class Staged:
         """Reads just these rows, hidden columns too."""
         return self.plan(self.schema.fields)
 
+    @property
+    def scan_schema(self) -> pa.Schema:
+        """The Arrow schema of what `scan` reads."""
+        return fields_to_arrow(self.schema.fields)
+
     def plan(self, fields: tuple[Field, ...], *, positions: bool = False) -> ScanPlan:
         """Return a plan that reads some columns; files are numbered from 0."""
         files = tuple(

@@ -46,9 +46,7 @@ def footer_stats(
     found = {}
     for index, (field_id, type_, _) in enumerate(leaves(fields)):
         groups = [metadata.row_group(g).column(index) for g in range(metadata.num_row_groups)]
-        found[field_id] = _column(
-            groups, type_, nans.get(field_id, -1 if type_ in ("float", "double") else 0)
-        )
+        found[field_id] = _column(groups, type_, nans.get(field_id, -1 if type_ in ("float", "double") else 0))
     return {field_id: found[field_id] for field_id in sorted(found)}
 
 

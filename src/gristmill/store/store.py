@@ -2,105 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gristmill.errors import Conflict, NotFound, Stale, StoreError, UsageError, did_you_mean
 from gristmill.model.commits import Commit
 from gristmill.model.guard import Guard
 from gristmill.model.names import check_branch_name
 from gristmill.store import history, landing
-from gristmill.store.catalog import FORMAT, Catalog, insert_objects
+from gristmill.store.catalog import FORMAT, Catalog
 from gristmill.store.committing import default_author, set_ref
 from gristmill.store.counters import Counters
 from gristmill.store.datafiles import Output
 from gristmill.store.diffs import StoreDiff, store_diff
 from gristmill.store.files import checkout
-from gristmill.store.objects import CommitObject, Oid, Tree, encode
+from gristmill.store.objects import CommitObject, Oid, Tree
 from gristmill.store.records import Records
-from gristmill.store.snapshot import FilesState, Snapshot
+from gristmill.store.snapshot import Snapshot
 from gristmill.store.transaction import Transaction
+from gristmill.store.view import FilesState
 
 Durability = Literal["full", "none"]
 Compact = Literal["auto", "off"]
 MAIN = "main"
 TRIES = 50
-
-
-def open_store(
-    url: str | os.PathLike[str],
-    create: bool = False,
-    *,
-    data: str | None = None,
-    durability: Durability = "full",
-    compact: Compact = "auto",
-) -> Store:
-    """Open a store.
-
-    Args:
-        url: the store's folder.
-        create: whether to make it if there is none.
-        data: where data files go, if not into the folder.
-        durability: ``full``: what is committed is on the disk; ``none``: it is in the hands of the operating
-            system. The order data before refs holds in both.
-        compact: whether commits tidy up small files by themselves.
-
-    Raises:
-        NotFound: there is no store and ``create`` is false.
-        StoreError: the store was written by a newer version.
-    """
-    if data is not None or "://" in os.fspath(url):
-        raise UsageError("a store is a local folder", code="GM-U017", hint="give the path of a folder")
-    path = Path(url).absolute()
-    if not (path / "catalog.db").exists():
-        if not create:
-            raise NotFound(f"there is no store at {path}", code="GM-S012", hint="create it with create=True")
-        _create(path)
-    return Store(path, durability=durability, compact=compact)
-
-
-def _create(path: Path) -> None:
-    """Make a store beside its place and move it there whole, so that nobody sees half of one."""
-    from gristmill.store.locks import locked
-
-    path.mkdir(parents=True, exist_ok=True)
-    for name in ("data", "files", "tmp", "locks"):
-        (path / name).mkdir(exist_ok=True)
-    with locked(path / "locks" / "create"):
-        if (path / "catalog.db").exists():
-            return
-        half = path / "tmp" / f"new-{os.getpid()}"
-        half.mkdir(exist_ok=True)
-        catalog = Catalog(half)
-        catalog.create(uuid.uuid4().hex)
-        _first_commit(catalog)
-        catalog.connection().execute("pragma wal_checkpoint(truncate); pragma journal_mode=delete")
-        catalog.close()
-        Output(path, durable=True).place(half / "catalog.db", path / "catalog.db")
-        for rest in half.iterdir():
-            rest.unlink()
-        half.rmdir()
-
-
-def _first_commit(catalog: Catalog) -> None:
-    tree_id, tree = encode(Tree())
-    value = CommitObject(
-        tree=tree_id,
-        parents=(),
-        time_us=time.time_ns() // 1000,
-        author=default_author(),
-        message="create the store",
-        depth=0,
-        generation=0,
-    )
-    oid, payload = encode(value)
-    with catalog.write() as db:
-        insert_objects(db, [(tree_id, Tree(), tree), (oid, value, payload)])
-        set_ref(db, "branch", MAIN, None, oid, value.author, value.message)
 
 
 class Store:
@@ -120,7 +46,7 @@ class Store:
         self.counters = Counters(self.catalog)
         self.output = Output(path, durable=durable)
         self.records = Records(self.catalog)
-        meta = dict(self.catalog.rows("select key, value from meta"))
+        meta: dict[str, Any] = dict(self.catalog.rows("select key, value from meta"))
         if int(meta["format"]) > FORMAT:
             raise StoreError(
                 f"the store has format {meta['format']}, and this version reads up to {FORMAT}",
@@ -140,7 +66,7 @@ class Store:
         """Close the connection of this thread."""
         self.catalog.close()
 
-    # -- commits ----------------------------------------------------------------------------------------------
+    # -- commits ------------------------------------------------------------------------------------
 
     def head(self, branch: str) -> Oid | None:
         """Return the commit a branch points at, or None if there is no such branch."""
@@ -193,7 +119,7 @@ class Store:
         """Yield the commits of an address and its first parents, newest first; only those that changed ``table``."""
         return history.log(self, ref, table=table, limit=limit)
 
-    # -- writing ----------------------------------------------------------------------------------------------
+    # -- writing ------------------------------------------------------------------------------------
 
     def begin(
         self,
@@ -283,9 +209,7 @@ class Store:
         Raises:
             Stale: both sides touched the same table, unit or document; names them.
         """
-        return landing.publish(
-            self, source_branch, into=into, base=base, message=message, meta=meta, guard=guard
-        )
+        return landing.publish(self, source_branch, into=into, base=base, message=message, meta=meta, guard=guard)
 
     def merge(self, source: str, *, into: str, message: str | None = None, guard: Guard | None = None) -> str:
         """Bring what ``source`` changed since it parted from ``into`` into it; returns the commit.
@@ -329,7 +253,7 @@ class Store:
         """Write a tree of files into a folder."""
         checkout(self.path, files, Path(folder))
 
-    # -- refs -------------------------------------------------------------------------------------------------
+    # -- refs ---------------------------------------------------------------------------------------
 
     def _no_ref(self, kind: str, name: str) -> NotFound:
         known = sorted(self._refs(kind))

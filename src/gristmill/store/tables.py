@@ -165,7 +165,7 @@ def scan_plan(
     sequence: bool = False,
     positions: bool = False,
 ) -> ScanPlan:
-    """Return the plan that reads a state; see `gristmill.store.snapshot.Snapshot.scan`."""
+    """Return the plan that reads a state; see `gristmill.store.view.View.scan`."""
     schema = schema_of(get, state.schema)
     fields = schema.select(None if columns_ is None else list(columns_), hidden=hidden)
     where_fields = () if where is None else tuple(schema.field(name) for name in sorted(columns(where)))
@@ -199,9 +199,7 @@ class Edit(msgspec.Struct):
         return bool(self.added or self.dead or self.removed)
 
 
-def apply_edit(
-    get: Get, put: Put, state: TableObject, edit: Edit, touched: Iterable[int] | None = None
-) -> TableObject:
+def apply_edit(get: Get, put: Put, state: TableObject, edit: Edit, touched: Iterable[int] | None = None) -> TableObject:
     """Return the state after an edit; ``touched`` are the fields whose values may differ, all by default."""
     tail = {file.first_row_id: file for file in files_of(get, state.tail)}
     tree: dict[int, DataFile | None] = {}
