@@ -130,9 +130,9 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     checked = check_staged(ctx, tx, node, staged, rules=rules, run=run, delivery=delivery)
     kept = _without_duplicates(ctx, tx, node, checked.staged)
     replaced = [numbers[found.name] for found in there.fresh if found.name in known]
+    ledgers = _ledgers(ctx, checked, kept, reading)
     _write(tx, node, kept, replaced)
     write_aside(tx, node.name, checked.aside, replaced_units=replaced)
-    ledgers = _ledgers(ctx, checked, kept, reading)
     landed = {
         unit.name: msgspec.structs.replace(unit, ledger=ledgers[unit.number]) for unit in reading.units().values()
     }

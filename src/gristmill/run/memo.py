@@ -10,7 +10,7 @@ from gristmill.define import Node
 from gristmill.errors import NotFound
 
 if TYPE_CHECKING:
-    from gristmill.store import Snapshot, Store, Transaction
+    from gristmill.store import Store, Transaction
 
 KIND = "memo"
 
@@ -44,13 +44,6 @@ def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
         return False
     if entry.name not in snapshot:
         return False
-    take_over(tx, node, snapshot)
+    tx.adopt(node.name, snapshot)
     return True
 
-
-def take_over(tx: Transaction, node: Node, snapshot: Snapshot) -> None:
-    """Make a table's rows those of another snapshot; rows of equal key keep their ids."""
-    from gristmill.run.tables import prepare
-
-    prepare(tx, node, snapshot.table(node.name).schema.to_arrow())
-    tx.replace(node.name, snapshot.reader(node.name))
