@@ -10,48 +10,15 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill import connect
 from gristmill.connect import csv_text, places
-from gristmill.connect.values import Reject, Shape
 from gristmill.errors import DataError, GristmillError, UsageError
 from gristmill.model.units import Unit
-
-
-def land(root: Path, pattern: str = "*.csv", **options: object) -> tuple[Shape, pa.Table, list[Reject]]:
-    source = connect.files(pattern, **options)  # type: ignore[arg-type]
-    found = source.discover(root, {})
-    shape = source.infer(root, found)
-    batches, rejects, delivered = [], [], 0
-    for number, unit in enumerate(found, start=1):
-        rows = source.read(root, unit, shape=shape, number=number)
-        for chunk in rows:
-            batches.append(chunk.rows)
-            rejects += chunk.rejects
-        delivered += rows.delivered
-        assert len(rows.digest) == 64
-    table = pa.Table.from_batches(batches)
-    assert table.num_rows + len(rejects) == delivered
-    return shape, table, rejects
-
-
-def write(root: Path, text: str | bytes, name: str = "a.csv") -> Path:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def values(table: pa.Table) -> list[dict[str, object]]:
-    return [{k: v for k, v in row.items() if not k.startswith("_origin")} for row in table.to_pylist()]
-
-
-def types(shape: Shape) -> dict[str, str]:
-    return {column.name: column.type for column in shape.columns}
+from tests.connect.landing import land, types, values, write
 
 
 def test_every_type_is_inferred_from_the_whole_content(tmp_path: Path) -> None:

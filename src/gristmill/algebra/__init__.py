@@ -11,12 +11,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gristmill.algebra.arrow import arrow_schema as arrow_schema
+    from gristmill.algebra.arrow import input_table as input_table
+    from gristmill.algebra.asof import asof_join as asof_join
+    from gristmill.algebra.hashing import hash as hash  # noqa: A004
+    from gristmill.algebra.hashing import row_random as row_random
+    from gristmill.algebra.hashing import split as split
     from gristmill.algebra.identity import fingerprint as fingerprint
     from gristmill.algebra.inputs import reads as reads
     from gristmill.algebra.rewrite import normalise as normalise
+    from gristmill.algebra.runtime import run_time as run_time
+    from gristmill.algebra.runtime import uses_run_time as uses_run_time
+    from gristmill.algebra.sums import Grid as Grid
 
 _HOME = {
+    "Grid": "sums",
+    "arrow_schema": "arrow",
+    "asof_join": "asof",
+    "hash": "hashing",
+    "row_random": "hashing",
+    "run_time": "runtime",
+    "split": "hashing",
+    "uses_run_time": "runtime",
     "fingerprint": "identity",
+    "input_table": "arrow",
     "normalise": "rewrite",
     "reads": "inputs",
 }

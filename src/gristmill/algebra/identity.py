@@ -11,7 +11,6 @@ from ibis.common.graph import Graph
 from ibis.common.grounds import Concrete
 
 from gristmill.algebra.inputs import needed_columns
-from gristmill.algebra.literals import content_digest
 from gristmill.algebra.rewrite import normalise
 from gristmill.algebra.semantics import VERSION
 
@@ -59,8 +58,6 @@ def _digest_node(
     if isinstance(node, ops.UnboundTable):
         columns = sorted(needed.get(node, ()))
         parts += [node.name, [[c, _type_text(node.schema[c])] for c in columns]]
-    elif isinstance(node, ops.InMemoryTable):
-        parts += [content_digest(node), [[k, _type_text(v)] for k, v in node.schema.items()]]
     elif isinstance(node, ops.Reference):
         parts += [done[node.parent], references[node.identifier]]
     else:

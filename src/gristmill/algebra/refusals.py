@@ -69,6 +69,11 @@ REFUSED: dict[type[ops.Node], tuple[str, str, str]] = {
         "a table bound to another connection",
         "name it in `reads` and take the argument",
     ),
+    ops.InMemoryTable: (
+        BOUND,
+        "rows written into a definition",
+        "land them: project.source(..., gm.frame(rows)), and read that table",
+    ),
     ops.SQLQueryResult: (BOUND, "SQL text inside an expression", "write it with project.sql(...)"),
     ops.SQLStringView: (BOUND, "SQL text inside an expression", "write it with project.sql(...)"),
 }

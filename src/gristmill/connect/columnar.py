@@ -2,12 +2,13 @@
 
 Their types are declared, so shapes come from the files' schemas. Types are brought to the forms that tables
 hold: dictionaries and views to plain values, moments to microseconds in UTC, half floats to floats. A value
-that would lose something on the way makes its row a reject. Content is validated in full before it is believed, and page
-checksums are compared where there are any.
+that would lose something on the way, or a moment outside the years 1 to 9999, makes its row a reject.
+Content is validated in full before it is believed, and page checksums are compared where there are any.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from gristmill.connect.values import Shape
 
 BATCH_ROWS = 65_536
-CHUNK_LIMIT_BYTES = 2 << 30
-"""A Parquet column chunk that claims to decode to more is refused."""
+GROUP_LIMIT_BYTES = 1 << 30
+GROUP_LIMIT_RATIO = 1_000
+"""A Parquet row group that decodes to more bytes than the first, and to more times the file's size than the
+second, is taken for a bomb."""
 
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, OverflowError)
 
@@ -98,16 +101,14 @@ def _batches(file: IO[bytes], kind: str) -> tuple[pa.Schema, Callable[[], Iterat
     if kind == "parquet":
         import pyarrow.parquet as pq
 
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
-        _within_limits(parquet.metadata)
+        # nanoseconds would wrap around beyond the year 2262
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, coerce_int96_timestamp_unit="us")
+        _within_limits(parquet.metadata, file.seek(0, io.SEEK_END))
         return parquet.schema_arrow, lambda: parquet.iter_batches(batch_size=BATCH_ROWS)
     head = file.read(6)
     file.seek(0)
     if head[:4] == b"FEA1":
-        from pyarrow import feather
-
-        table = feather.read_table(file)
-        return table.schema, lambda: iter(table.to_batches(BATCH_ROWS))
+        raise ValueError("it is in the old form of Feather; write it again as version 2")
     if head == b"ARROW1":
         reader = pa.ipc.open_file(file)
         return reader.schema, lambda: (reader.get_batch(i) for i in range(reader.num_record_batches))
@@ -115,13 +116,12 @@ def _batches(file: IO[bytes], kind: str) -> tuple[pa.Schema, Callable[[], Iterat
     return stream.schema, lambda: iter(stream)
 
 
-def _within_limits(metadata: object) -> None:
+def _within_limits(metadata: object, size_bytes: int) -> None:
+    # only the group's own size: to ask for an encrypted column's ends the process
     for group in range(metadata.num_row_groups):  # type: ignore[attr-defined]
-        rows = metadata.row_group(group)  # type: ignore[attr-defined]
-        for column in range(rows.num_columns):
-            size = rows.column(column).total_uncompressed_size
-            if size > CHUNK_LIMIT_BYTES:
-                raise ValueError(f"a column chunk claims {size} bytes, more than {CHUNK_LIMIT_BYTES}")
+        claimed = metadata.row_group(group).total_byte_size  # type: ignore[attr-defined]
+        if claimed > GROUP_LIMIT_BYTES and claimed > size_bytes * GROUP_LIMIT_RATIO:
+            raise ValueError(f"a row group claims {claimed} bytes in a file of {size_bytes}")
 
 
 def schema_of(
@@ -138,6 +138,17 @@ def schema_of(
         if repeated:
             raise DataError(f"two columns are called `{repeated[0]}`", where=unit)
         return pa.schema([normal_field(field) for field in schema]), _notes(schema)
+
+
+def _validated(batches: Iterator[pa.RecordBatch], unit: str) -> Iterator[pa.RecordBatch]:
+    while True:
+        with _named(unit):
+            batch = next(batches, None)
+            if batch is None:
+                return
+            batch.validate(full=True)
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield batch.slice(start, BATCH_ROWS)
 
 
 class ColumnarRows:
@@ -177,15 +188,13 @@ class ColumnarRows:
 
     def __iter__(self) -> Iterator[Chunk]:
         unit = self._fitter.unit
-        with _named(unit), _seekable(self._content, self._root, unit, self._codec) as file:
-            schema, batches = _batches(file, self._kind)
+        with _seekable(self._content, self._root, unit, self._codec) as file:
+            with _named(unit):
+                schema, batches = _batches(file, self._kind)
             self._fitter.check(schema)
-            for batch in batches():
-                for start in range(0, batch.num_rows, BATCH_ROWS):
-                    part = batch.slice(start, BATCH_ROWS)
-                    part.validate(full=True)
-                    yield self._fitter.chunk(part)
-                    self.delivered = self._fitter.delivered
+            for part in _validated(batches(), unit):
+                yield self._fitter.chunk(part)
+                self.delivered = self._fitter.delivered
         self.digest = self._content.digest
 
 
@@ -242,7 +251,7 @@ class Fitter:
         return Chunk(rows, rejects)
 
     def _reject(self, batch: pa.RecordBatch, row: int, column: str, message: str) -> Reject:
-        texts = {name: str(batch.column(name)[row]) for name in batch.schema.names}
+        texts = {name: _shown(batch.column(name)[row]) for name in batch.schema.names}
         reason = "null" if "missing" in message else "type"
         return Reject(
             record=self.delivered + row + 1,
@@ -255,6 +264,13 @@ class Fitter:
         )
 
 
+def _shown(value: pa.Scalar) -> str:
+    try:
+        return str(value)
+    except (OverflowError, ValueError):  # a moment that Python cannot hold
+        return f"{value.value} ({value.type})"
+
+
 def fitted(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     """Return an array as another type, and the rows that would lose something.
 
@@ -264,11 +280,11 @@ def fitted(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
     if array.type == kind:
-        return array, []
+        return _in_calendar(array)
     if pa.types.is_timestamp(array.type) and pa.types.is_timestamp(kind) and array.type.tz is None:
         array = pc.cast(array, pa.timestamp(array.type.unit, tz="UTC"))
     try:
-        return pc.cast(array, kind, safe=True), []
+        return _in_calendar(pc.cast(array, kind, safe=True))
     except pa.ArrowInvalid:
         if len(array) == 1:
             return pa.nulls(1, kind), [0]
@@ -276,6 +292,20 @@ def fitted(array: pa.Array, kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     left, left_bad = fitted(array[:half], kind)
     right, right_bad = fitted(array[half:], kind)
     return pa.concat_arrays([left, right]), left_bad + [half + row for row in right_bad]
+
+
+def _in_calendar(array: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Take out the dates and moments that are not in the years 1 to 9999, as SQL and Python know them."""
+    if not (pa.types.is_timestamp(array.type) or pa.types.is_date(array.type)):
+        return array, []
+    bounds = pc.min_max(array)
+    low, high = pc.year(bounds["min"]).as_py(), pc.year(bounds["max"]).as_py()
+    if low is None or (low >= 1 and high <= 9999):
+        return array, []
+    years = pc.year(array)
+    outside = pc.fill_null(pc.or_(pc.less(years, 1), pc.greater(years, 9999)), False)
+    rows = np.flatnonzero(outside.to_numpy(zero_copy_only=False)).tolist()
+    return pc.if_else(outside, pa.scalar(None, array.type), array), rows
 
 
 def _notes(schema: pa.Schema) -> list[str]:

@@ -43,6 +43,9 @@ def infer_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str
         *(Column(name, source.types.get(name, kind)) for name, kind in folders.items()),
     )
     names = [column.name for column in columns]
+    kept = [name for name in names if name.startswith("_origin_")]
+    if kept:
+        raise DataError(f"a column is called `{kept[0]}`: such names are kept for origins", where=units[0])
     for name in source.types:
         parse_type(source.types[name])
         if name not in names:

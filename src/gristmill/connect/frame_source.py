@@ -120,7 +120,7 @@ def frame(rows: object, *, name: str = "frame") -> FrameSource:
             table = rows
         elif isinstance(rows, pa.RecordBatch):
             table = pa.Table.from_batches([rows])
-        elif type(rows).__module__.startswith("pandas."):
+        elif type(rows).__module__.split(".")[0] == "pandas":
             table = pa.Table.from_pandas(rows, preserve_index=False)
         elif hasattr(rows, "__arrow_c_stream__"):
             table = pa.table(rows)

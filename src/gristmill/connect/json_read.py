@@ -52,7 +52,11 @@ def _record(text: Text) -> dict[str, object] | str:
         value = strict(text.raw)
     except ValueError as error:
         return f"the text is no JSON: {error}"
-    return value if isinstance(value, dict) else "the value is no object"
+    if not isinstance(value, dict):
+        return "the value is no object"
+    if any(not name or "\0" in name for name in value):
+        return "a name is empty or holds a NUL"
+    return value
 
 
 def _writable(text: str) -> bool:

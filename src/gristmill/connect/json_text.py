@@ -1,15 +1,16 @@
 """Where the values of a JSON text start and end, and strict reading of one value.
 
 Three layouts: ``lines`` (one value a line), ``array`` (the elements of one array), ``values`` (values one
-after the other). Elements are found by strings and brackets on the bytes, so an element that is wrong inside costs
-only itself. Strict means RFC 8259 and more: no NaN, no Infinity, no name twice in an object, no number that
-overflows, no half characters.
+after the other). Elements are found by strings and brackets on the bytes, so an element that is wrong inside
+costs only itself. Strict means RFC 8259 and more: no NaN, no Infinity, no name twice in an object, no number
+that overflows, no half characters.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Layout = Literal["lines", "array", "values"]
 _BLANK = b" \t\r\n"
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 _BOM = b"\xef\xbb\xbf"
 _RISE = np.zeros(256, dtype=np.int64)
 _RISE[[ord("["), ord("{")]] = 1
@@ -57,6 +59,11 @@ def strict(raw: bytes) -> object:
         raise ValueError(f"byte {error.start} is no UTF-8") from error
     except RecursionError as error:
         raise ValueError("the value is nested too deep") from error
+    if _HALF.search(raw):
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("half a character is escaped") from error
     return value
 
 

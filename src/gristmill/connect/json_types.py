@@ -75,14 +75,16 @@ class Seen:
             return self._struct()
         if kind == "array":
             inner = self.element.kind() if self.element else None
-            return JSON if inner is None else type_text(pa.list_(parse_type(inner)))
+            return JSON if inner in (None, JSON) else type_text(pa.list_(parse_type(inner)))
         if kind == TEXT and self._depth == 0:
             return next((moment for moment, all_are in self.moments.items() if all_are), TEXT)
         return kind
 
     def _struct(self) -> str:
         kinds = {name: seen.kind() for name, seen in self.fields.items()}
-        if not kinds or len(kinds) > NAMES_LIMIT or JSON in kinds.values() or None in kinds.values():
+        if not all(name and "\0" not in name for name in kinds):
+            return JSON
+        if not kinds or len(kinds) > NAMES_LIMIT or JSON in kinds.values():
             return JSON
         return type_text(pa.struct([(name, parse_type(kind or TEXT)) for name, kind in kinds.items()]))
 

@@ -6,12 +6,22 @@ supported range is pinned and ``tests/engines`` exercises every operation of the
 
 from __future__ import annotations
 
+import re
+
 import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import sqlglot as sg
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 
-from gristmill.algebra.nodes import RunTime
+from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime
+from gristmill.algebra.semantics import FORMULAS
+from gristmill.engines.kernel.asof import asof_select
 from gristmill.errors import UsageError
+
+_PLACE = re.compile(r"\{(t?)([a-z]|\d)\}")
+_ATOMS = (sge.Column, sge.Literal, sge.Cast, sge.Var, sge.Null, sge.Boolean, sge.Func, sge.Paren, sge.Window)
 
 
 class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
@@ -23,11 +33,82 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
         super().__init__()
         self.run_time_us = run_time_us
 
+    def visit_Formula(  # noqa: N802
+        self,
+        op: Formula,
+        *,
+        rule: str,
+        args_: tuple[sge.Expression, ...],
+        type_: dt.DataType,
+        texts: tuple[str, ...],
+    ) -> sge.Expression:
+        """Fill a template of the semantics table."""
+        return fill(FORMULAS[rule], [_text(arg) for arg in args_], texts)
+
+    def visit_Reduce(  # noqa: N802
+        self,
+        op: Reduce,
+        *,
+        function: str,
+        arg: sge.Expression,
+        type_: dt.DataType,
+        where: sge.Expression | None,
+    ) -> sge.Expression:
+        """Write a plain aggregate, filtered where it has a condition."""
+        call: sge.Expression = sge.Anonymous(this=function, expressions=[arg])
+        if where is None:
+            return call
+        return sge.Filter(this=call, expression=sge.Where(this=where))
+
     def visit_RunTime(self, op: RunTime) -> sge.Expression:  # noqa: N802
         """Write the run's instant as a literal."""
         if self.run_time_us is None:
             raise UsageError("gm.run_time() has a value only inside a run", hint="pass run_time_us=")
         return sge.Var(this=f"make_timestamptz({self.run_time_us})")
+
+    def visit_AsofJoin(self, op: AsofJoin, **parts: object) -> sge.Expression:  # noqa: N802
+        """Write the as-of join: right rows made unique per moment, then one match per left row."""
+        text = asof_select(op, _source(parts["left"]), _source(parts["right"]))
+        return sg.parse_one(text, dialect="duckdb")
+
+    def visit_Divide(self, op: ops.Divide, *, left: sge.Expression, right: sge.Expression) -> sge.Expression:  # noqa: N802
+        """Write a division in doubles; decimals and floats of 32 bits are widened first."""
+        sides = [
+            value if node.dtype.is_float64() or node.dtype.is_integer() else self.cast(value, dt.float64)
+            for value, node in ((left, op.left), (right, op.right))
+        ]
+        return self.binop(sge.Div, *sides)
+
+
+def fill(template: str, args: list[str], texts: tuple[str, ...] = ()) -> sge.Expression:
+    """Return a template of the semantics table with its places filled, in parentheses."""
+
+    def put(match: re.Match[str]) -> str:
+        if match[1]:
+            return texts[int(match[2])]
+        return args[ord(match[2]) - ord("a")] if match[2].isalpha() else match[0]
+
+    return sge.Var(this=f"({_PLACE.sub(put, template)})")
+
+
+def _text(arg: sge.Expression) -> str:
+    text = str(arg.sql(dialect="duckdb"))
+    return text if isinstance(arg, _ATOMS) and not isinstance(arg, sge.Connector) else f"({text})"
+
+
+def _source(relation: object) -> str:
+    """Return a compiled relation as something that may stand after FROM."""
+    node = relation
+    assert isinstance(node, sge.Expression)
+    if isinstance(node, sge.Subquery):
+        return f"({node.this.sql(dialect='duckdb')})"
+    if isinstance(node, sge.Alias):
+        node = node.this
+    if isinstance(node, sge.Table):
+        bare = node.copy()
+        bare.set("alias", None)
+        return str(bare.sql(dialect="duckdb"))
+    return f"({node.sql(dialect='duckdb')})"
 
 
 def compile_sql(expr: ibis.Table, *, run_time_us: int | None = None) -> str:

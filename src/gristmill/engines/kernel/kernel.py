@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from gristmill.engines.kernel.exact import FUNCTIONS
 from gristmill.errors import DataError, DefinitionError, EngineError, GristmillError, UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Kernel:
             config = _settings(made or str(temp_dir), memory_limit_bytes, threads, temp_limit_bytes)
             self.connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
             self.connection.execute("SET TimeZone = 'UTC'")
+            for name, (function, types) in FUNCTIONS.items():
+                self.connection.create_function(name, function, types, "DOUBLE", null_handling="special")
 
     def __enter__(self) -> Self:
         return self
@@ -100,19 +103,12 @@ class Kernel:
         from gristmill.engines.kernel.compiler import compile_sql
 
         plain = normalise(expr)
-        self._register_literals(plain)
         key = (digest(plain.op()), run_time_us)
         if key not in self._plans:
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.pop(next(iter(self._plans)))
             self._plans[key] = compile_sql(plain, run_time_us=run_time_us)
         return self._plans[key]
-
-    def _register_literals(self, plain: ibis.Table) -> None:
-        import ibis.expr.operations as ops
-
-        for node in plain.op().find(ops.InMemoryTable):
-            self.register(node.name, node.data.to_pyarrow(node.schema))
 
     def query(self, what: ibis.Table | str, *, run_time_us: int | None = None) -> pa.RecordBatchReader:
         """Run an expression or SQL text and stream its rows.
