@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def input_table(name: str, schema: pa.Schema) -> ibis.Table:
-    """Return an unbound Ibis table of this name and schema."""
-    import ibis
-
-    return ibis.table(ibis.Schema.from_pyarrow(schema), name=name)
-
-
 def expression(
     node: Node, schemas: Mapping[str, pa.Schema], *, parameters: Mapping[str, object], root: Path
 ) -> ibis.Table:
@@ -37,6 +30,8 @@ def expression(
     Raises DefinitionError with file and line where the function fails or returns something else.
     """
     import ibis
+
+    from gristmill.algebra import input_table
 
     assert node.function is not None
     tables = [input_table(name, schemas[name]) for name in node.reads]

@@ -59,7 +59,7 @@ def _table(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Co
     try:
         definition = algebra.fingerprint(made)
         reads: dict[str, tuple[str, ...] | None] = dict(algebra.reads(made))
-        reads_run_time = getattr(algebra, "reads_run_time", lambda e: False)(made)
+        reads_run_time = algebra.uses_run_time(made)
     except GristmillError as error:
         error.where = error.where or str(node.place)
         raise
@@ -112,7 +112,9 @@ def output_schema(ctx: Context, compiled: Compiled, schemas: Schemas) -> pa.Sche
     """Return the schema that a table, step or SQL definition will have; None where only a run can tell."""
     node = compiled.node
     if compiled.expression is not None:
-        return compiled.expression.schema().to_pyarrow()
+        from gristmill.algebra import arrow_schema
+
+        return arrow_schema(compiled.expression.schema())
     if compiled.sql is not None:
         return ctx.kernel.check_sql(node.sql or "", {name: schemas[name] for name in node.reads}).schema
     return declared_schema(node)
@@ -124,4 +126,6 @@ def declared_schema(node: Node) -> pa.Schema | None:
         return None
     import ibis
 
-    return ibis.schema(dict(node.schema)).to_pyarrow()
+    from gristmill.algebra import arrow_schema
+
+    return arrow_schema(ibis.schema(dict(node.schema)))

@@ -139,7 +139,7 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     for unit in landed.values():
         _assert_balanced(node.name, unit)
         ctx.listener(UnitLanded(source=node.name, unit=unit.name, ledger=unit.ledger))
-    tx.put_units(node.name, landed)
+    tx.put_units(node.name, {**known, **landed})
     tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
     total = sum((unit.ledger for unit in landed.values()), Ledger())
     return Landed(kept.row_count, total, checked.findings)
@@ -149,7 +149,8 @@ def release(store: Store, branch: str, source: str, names: Sequence[str]) -> str
     """Let held units land again at the next run; return the new commit."""
     tx = store.begin(branch, message=f"release {', '.join(names)}")
     units = tx.units(source)
-    tx.put_units(source, {name: msgspec.structs.replace(units[name], state="released") for name in names})
+    released = {name: msgspec.structs.replace(units[name], state="released") for name in names}
+    tx.put_units(source, {**units, **released})
     return tx.commit()
 
 

@@ -55,13 +55,14 @@ def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
 
 
 def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
+    from gristmill.algebra import arrow_schema
     from gristmill.store import SqlSource
 
     node = compiled.node
     register_inputs(ctx, tx, node)
     if compiled.expression is not None:
         sql = ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
-        schema = compiled.expression.schema().to_pyarrow()
+        schema = arrow_schema(compiled.expression.schema())
     else:
         sql = compiled.sql or ""
         schema = ctx.kernel.schema(sql)
