@@ -45,9 +45,7 @@ def flight_features(flights: ibis.Table, weather: ibis.Table) -> ibis.Table:
     """Each flight with the last weather at its airport, at most two hours old."""
     seen = gm.asof_join(flights, weather, on="time_hour", by="origin", within="2h")
     weekday = seen.time_hour.day_of_week.index().cast("int64")
-    return seen.select(
-        "flight_id", "carrier", "origin", "time_hour", "late", *(set(FEATURES) - {"weekday"}), weekday=weekday
-    )
+    return seen.select("flight_id", "carrier", "origin", "time_hour", "late", *GIVEN, weekday=weekday)
 
 
 @project.table("train.flights", reads=[flight_features], key="flight_id")
