@@ -246,9 +246,7 @@ class Fitter:
             fits[list(wrong)] = False
             columns = {name: array.filter(fits) for name, array in columns.items()}
             records = records[fits]
-        rows = batch_of(
-            self._shape, columns, self._number, len(records), self._constants, (records, None, None)
-        )
+        rows = batch_of(self._shape, columns, self._number, len(records), self._constants, (records, None, None))
         self.delivered += batch.num_rows
         return Chunk(rows, rejects)
 

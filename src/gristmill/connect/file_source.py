@@ -196,20 +196,14 @@ def files(
     if isinstance(nulls, str):
         raise UsageError(f"nulls={nulls!r} is one text", hint=f"write nulls=[{nulls!r}]")
     names = header if header is None or isinstance(header, bool) else tuple(header)
-    declared = Declared(
-        delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=names, skip=skip
-    ).checked()
-    if encoding is not None:
-        from gristmill.connect.csv_text import codec_name
-
-        codec_name(encoding)
+    text = Declared(delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=names, skip=skip)
     folders = None if partitions is None or partitions is True else tuple(partitions or ())
     return FilesSource(
         pattern=pattern,
         format=format,
         nulls=None if nulls is None else tuple(nulls),
         types=dict(types or {}),
-        text=declared,
+        text=text.checked(),
         partitions=folders,
         compression=compression,
         on_change=on_change,

@@ -32,9 +32,7 @@ class FrameSource:
         unit = known.get(self.name)
         status = "new" if unit is None else "same" if unit.digest == digest else "changed"
         here = Found(name=self.name, size_bytes=self.table.nbytes, digest=digest, status=status)  # type: ignore[arg-type]
-        gone = [
-            Found(name=name, digest=u.digest, status="gone") for name, u in known.items() if name != self.name
-        ]
+        gone = [Found(name=name, digest=u.digest, status="gone") for name, u in known.items() if name != self.name]
         return [here, *gone]
 
     def infer(self, root: Path, found: Sequence[Found]) -> Shape:

@@ -162,9 +162,7 @@ class JsonRows:
                 return None
         for name in self._required:
             if name not in row:
-                rejects[index] = self._reject(
-                    text, index, "null", name, "the value is missing and must not be"
-                )
+                rejects[index] = self._reject(text, index, "null", name, "the value is missing and must not be")
                 return None
         return row
 

@@ -180,9 +180,7 @@ class _Cutter:
             return out
         if self._layout == "array":
             if not self._closed:
-                raise DataError(
-                    "the array never ends: the file is cut off", where=f"{self._unit}:{self.line}"
-                )
+                raise DataError("the array never ends: the file is cut off", where=f"{self._unit}:{self.line}")
             if rest.strip(_BLANK):
                 raise DataError("text stands behind the array", where=f"{self._unit}:{self.line}")
         else:
