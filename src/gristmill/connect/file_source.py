@@ -128,9 +128,9 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
 
         return open_unit(self, root, found, shape, number)
 
-    def content(self, root: Path, name: str) -> Content:
-        """Return the decompressed content of one file."""
-        return Content(root, name, self.compression)
+    def content(self, root: Path, name: str, expected: str | None = None) -> Content:
+        """Return the decompressed content of one file; ``expected`` is the digest it must have."""
+        return Content(root, name, self.compression, expected=expected)
 
     def format_of(self, name: str) -> str:
         """Return the format of a file.
