@@ -184,6 +184,18 @@ def test_discovery_knows_same_changed_and_gone(tmp_path: Path) -> None:
         connect.files("*.csv", on_change="refuse").discover(tmp_path, known)
 
 
+def test_a_file_that_changes_between_discovery_and_reading_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "a\n1\n")
+    source = connect.files("*.csv")
+    unit = Unit(name="a.csv", number=1, digest="0" * 64)
+    (found,) = source.discover(tmp_path, {"a.csv": unit})
+    shape = source.infer(tmp_path, [found])
+    path.write_text("a\n2\n")
+    with pytest.raises(DataError, match="changed while it was read") as caught:
+        list(source.read(tmp_path, found, shape=shape, number=1))
+    assert caught.value.retryable
+
+
 def test_empty_and_header_only_files(tmp_path: Path) -> None:
     write(tmp_path, "", "0.csv")
     with pytest.raises(DataError, match="empty"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gristmill.connect import csv_scan
 from gristmill.connect.csv_scan import Grammar, count_cells, scan, split_record
 from gristmill.connect.values import Dialect
 
@@ -105,3 +107,16 @@ def test_any_text_is_cut_without_loss_and_the_same_in_blocks(text: str, cut: int
     assert records == [
         (raw[s:e], i in whole.bad) for i, (s, e) in enumerate(zip(whole.starts, whole.ends, strict=True))
     ]
+
+
+@given(st.text(alphabet='ab,"\n\r', max_size=200), st.integers(1, 40), st.integers(1, 40))
+def test_windows_and_walks_of_any_size_find_the_same(text: str, walk: int, window: int) -> None:
+    raw, grammar = text.encode(), Grammar(DIALECT)
+    whole = scan(raw, grammar, final=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_scan, "_WALK_BYTES", walk)
+        patch.setattr(csv_scan, "_WINDOW_BYTES", window)
+        again = scan(raw, grammar, final=True)
+    assert again.ends.tolist() == whole.ends.tolist()
+    assert again.bad == whole.bad
+    assert count_cells(raw, again, grammar).tolist() == count_cells(raw, whole, grammar).tolist()

@@ -32,9 +32,7 @@ def test_codecs_by_name_and_declared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zst", "a.csv.zip"])
 def test_cut_and_false_archives_are_refused(tmp_path: Path, name: str) -> None:
-    whole = {"gz": gzip.compress, "zst": zstandard.compress, "zip": lambda b: _zip({"a.csv": b})}[name[6:]](
-        TEXT * 99
-    )
+    whole = {"gz": gzip.compress, "zst": zstandard.compress, "zip": lambda b: _zip({"a.csv": b})}[name[6:]](TEXT * 99)
     for content in (whole[:-9], whole[: len(whole) // 2], TEXT):
         write(tmp_path, content, name)
         with pytest.raises(DataError) as caught:

@@ -110,9 +110,7 @@ def test_hostile_strings_come_back_from_every_format(shared_data: Shared, tmp_pa
     csv.writer(out, quoting=csv.QUOTE_ALL).writerows([("n", "s"), *enumerate(strings)])
     write(tmp_path, out.getvalue(), "a.csv")
     write(tmp_path, "\n".join(json.dumps({"n": n, "s": s}) for n, s in enumerate(strings)), "a.ndjson")
-    write(
-        tmp_path, json.dumps([{"n": n, "s": s} for n, s in enumerate(strings)], ensure_ascii=False), "a.json"
-    )
+    write(tmp_path, json.dumps([{"n": n, "s": s} for n, s in enumerate(strings)], ensure_ascii=False), "a.json")
     pq.write_table(pa.table({"n": range(len(strings)), "s": strings}), tmp_path / "a.parquet")
     for name in ("a.csv", "a.ndjson", "a.json", "a.parquet"):
         _, table, rejects = land(tmp_path, name)
@@ -167,9 +165,7 @@ def test_json_values_that_parsers_change_are_kept_or_set_aside(shared_data: Shar
         _, table, rejects = land(tmp_path, "a.ndjson")
         seen[path.stem] = "set aside" if rejects else table["v"].to_pylist()[1]
     refused = [
-        f"string_{n}_{e}invalid_codepoint{s}"
-        for n, s in ((1, ""), (2, "s"), (3, "s"))
-        for e in ("", "escaped_")
+        f"string_{n}_{e}invalid_codepoint{s}" for n, s in ((1, ""), (2, "s"), (3, "s")) for e in ("", "escaped_")
     ]
     refused += [f"object_same_key_{kind}" for kind in ("different_values", "same_value", "unclear_values")]
     assert {name: seen.pop(name) for name in refused} == dict.fromkeys(refused, "set aside")

@@ -99,12 +99,7 @@ def _seekable(content: Content, root: Path, unit: str, codec: str) -> Iterator[I
 
 def _batches(file: IO[bytes], kind: str) -> tuple[pa.Schema, Callable[[], Iterator[pa.RecordBatch]]]:
     if kind == "parquet":
-        import pyarrow.parquet as pq
-
-        # nanoseconds would wrap around beyond the year 2262
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, coerce_int96_timestamp_unit="us")
-        _within_limits(parquet.metadata, file.seek(0, io.SEEK_END))
-        return parquet.schema_arrow, lambda: parquet.iter_batches(batch_size=BATCH_ROWS)
+        return _parquet_batches(file)
     head = file.read(6)
     file.seek(0)
     if head[:4] == b"FEA1":
@@ -114,6 +109,40 @@ def _batches(file: IO[bytes], kind: str) -> tuple[pa.Schema, Callable[[], Iterat
         return reader.schema, lambda: (reader.get_batch(i) for i in range(reader.num_record_batches))
     stream = pa.ipc.open_stream(file)
     return stream.schema, lambda: iter(stream)
+
+
+def _parquet_batches(file: IO[bytes]) -> tuple[pa.Schema, Callable[[], Iterator[pa.RecordBatch]]]:
+    import pyarrow.parquet as pq
+
+    # nanoseconds would wrap around beyond the year 2262
+    parquet = pq.ParquetFile(file, page_checksum_verification=True, coerce_int96_timestamp_unit="us")
+    _within_limits(parquet.metadata, file.seek(0, io.SEEK_END))
+    leaves = [parquet.schema.column(i) for i in range(len(parquet.schema.names))]
+    old = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path == leaf.name]
+    if not old:
+        return parquet.schema_arrow, lambda: parquet.iter_batches(batch_size=BATCH_ROWS)
+    seconds = pq.ParquetFile(file, coerce_int96_timestamp_unit="s")
+
+    def checked() -> Iterator[pa.RecordBatch]:
+        coarse = seconds.iter_batches(batch_size=BATCH_ROWS, columns=old)
+        for batch, check in zip(parquet.iter_batches(batch_size=BATCH_ROWS), coarse, strict=True):
+            yield _unwrapped(batch, check)
+
+    return parquet.schema_arrow, checked
+
+
+def _unwrapped(batch: pa.RecordBatch, seconds: pa.RecordBatch) -> pa.RecordBatch:
+    """Move the moments that wrapped around in microseconds far out, where they do not fit."""
+    for name in seconds.schema.names:
+        fine = batch.column(name)
+        whole = pc.floor_temporal(fine, unit="second").cast(pa.timestamp("s"))
+        right = pc.or_kleene(pc.equal(whole, seconds.column(name)), pc.is_null(fine))
+        if not pc.all(right).as_py():
+            far = pa.scalar(np.iinfo(np.int64).max, pa.int64()).cast(fine.type)
+            batch = batch.set_column(
+                batch.schema.get_field_index(name), batch.schema.field(name), pc.if_else(right, fine, far)
+            )
+    return batch
 
 
 def _within_limits(metadata: object, size_bytes: int) -> None:

@@ -143,6 +143,8 @@ class Inference:
                 continue
             as_text = kind in (None, "boolean") or (padded and kind in ("int64", "double"))
             kinds[name] = pa.string() if as_text or kind is None else parse_type(kind)
+        if not kinds:
+            return
         found = self._read(table, block, first, dialect, kinds)
         again = {name: pa.string() for name, array in found.items() if _too_wide(array)}
         if again:

@@ -29,6 +29,7 @@ LIMIT_BYTES = 64 << 20
 """A record longer than this is taken for a quote that never closes."""
 
 _LF, _CR = 10, 13
+_WALK_BYTES, _WINDOW_BYTES = 1 << 10, 1 << 16
 _AFTER = "a quote stands inside a plain cell, after a broken record"
 
 
@@ -86,21 +87,25 @@ def scan(block: bytes, grammar: Grammar, *, final: bool) -> Scan:
     if not final and block.endswith(b"\r"):
         block = block[:-1]
     octets = np.frombuffer(block, dtype=np.uint8)
-    marks = _marks(block, octets, grammar, 0)
+    marks = _marks(block, octets, grammar)
     lines = marks.line_ends
     out = _Collector()
-    position, span = 0, 4096
-    while position < len(block):
-        sound, resume = _by_parity(octets, marks, grammar, position, final)
+    position, window, size = 0, len(block), len(block)
+    while position < size:
+        until = min(size, position + window)
+        sound, wrong = _by_parity(octets, marks.within(position, until), grammar, (position, until), final)
         out.add(position, sound)
         position = int(sound[-1]) + 1 if len(sound) else position
-        if resume is None:
+        if wrong is not None:
+            # after a wrong quote only a little is looked at, since the next one may be near
+            position, moved = _walk(block, grammar, position, position + _WALK_BYTES, final, out)
+            window = _WINDOW_BYTES
+            if not moved:
+                break
+        elif until == size:
             break
-        position, moved = _walk(block, grammar, position, position + span, final, out)
-        span *= 2
-        if not moved:
-            break
-        marks = marks.after(position)
+        else:
+            window *= 4
     if final and position < len(block):
         out.one(position, len(block))
         position = len(block)
@@ -112,11 +117,10 @@ class _Marks:
     line_ends: Positions
     quotes: Positions
 
-    def after(self, position: int) -> _Marks:
-        return _Marks(
-            self.line_ends[np.searchsorted(self.line_ends, position) :],
-            self.quotes[np.searchsorted(self.quotes, position) :],
-        )
+    def within(self, start: int, end: int) -> _Marks:
+        lines = np.searchsorted(self.line_ends, (start, end))
+        quotes = np.searchsorted(self.quotes, (start, end))
+        return _Marks(self.line_ends[lines[0] : lines[1]], self.quotes[quotes[0] : quotes[1]])
 
 
 class _Collector:
@@ -164,7 +168,7 @@ class _Collector:
         return Scan(starts, ends, lines, position, whole, self.bad, self.cells)
 
 
-def _marks(block: bytes, octets: NDArray[np.uint8], grammar: Grammar, position: int) -> _Marks:
+def _marks(block: bytes, octets: NDArray[np.uint8], grammar: Grammar) -> _Marks:
     line_ends = np.flatnonzero(octets == _LF)
     if b"\r" in block:
         returns = np.flatnonzero(octets == _CR)
@@ -192,31 +196,33 @@ def escaped_positions(octets: NDArray[np.uint8], escape: int) -> Positions:
 
 
 def _by_parity(
-    octets: NDArray[np.uint8], marks: _Marks, grammar: Grammar, position: int, final: bool
+    octets: NDArray[np.uint8], marks: _Marks, grammar: Grammar, span: tuple[int, int], final: bool
 ) -> tuple[Positions, int | None]:
-    """The last bytes of the sound records from here, and the first quote that parity cannot explain."""
+    """The last bytes of the sound records in a span, and the first quote that parity cannot explain."""
     quotes = marks.quotes
     if not len(quotes):
         return marks.line_ends, None
     inside = np.searchsorted(quotes, marks.line_ends) & 1
     outer = marks.line_ends[inside == 0]
-    wrong = _first_wrong(octets, quotes, grammar, position)
-    if wrong is None and len(quotes) % 2 and (final or len(octets) - quotes[-1] > LIMIT_BYTES):
-        wrong = int(quotes[-1])
+    wrong = _first_wrong(octets, quotes, grammar, span)
+    if wrong is None and len(quotes) % 2 and span[1] == len(octets):
+        endless = final or len(octets) - quotes[-1] > LIMIT_BYTES
+        wrong = int(quotes[-1]) if endless else None
     if wrong is None:
         return outer, None
     return outer[: np.searchsorted(outer, wrong)], wrong
 
 
-def _first_wrong(octets: NDArray[np.uint8], quotes: Positions, grammar: Grammar, position: int) -> int | None:
+def _first_wrong(octets: NDArray[np.uint8], quotes: Positions, grammar: Grammar, span: tuple[int, int]) -> int | None:
     last = len(octets) - 1
     doubled = np.diff(quotes) == 1
     opening, closing = quotes[0::2], quotes[1::2]
     before = octets[np.maximum(opening - 1, 0)]
-    good = (before == grammar.delimiter) | (before == _LF) | (before == _CR) | (opening == position)
+    good = (before == grammar.delimiter) | (before == _LF) | (before == _CR) | (opening == span[0])
     good[1:] |= doubled[1::2][: len(good) - 1]
     after = octets[np.minimum(closing + 1, last)]
-    fine = (after == grammar.delimiter) | (after == _LF) | (after == _CR) | (closing == last)
+    # what follows the span's last byte is judged with the next span
+    fine = (after == grammar.delimiter) | (after == _LF) | (after == _CR) | (closing == span[1] - 1)
     pairs = doubled[1::2]
     fine[: len(pairs)] |= pairs
     first_bad = [int(side[np.argmin(ok)]) for side, ok in ((opening, good), (closing, fine)) if not ok.all()]
@@ -305,7 +311,7 @@ def count_cells(block: bytes, found: Scan, grammar: Grammar) -> Positions:
     if grammar.escape and grammar.escape in block:
         marks = np.setdiff1d(marks, escaped_positions(octets, grammar.escape[0]), assume_unique=True)
     if grammar.quote and grammar.quote in block:
-        quotes = _marks(block, octets, grammar, 0).quotes
+        quotes = _marks(block, octets, grammar).quotes
         owner = np.searchsorted(found.ends, marks, side="right")
         known = owner < len(found.starts)
         marks, owner = marks[known], owner[known]

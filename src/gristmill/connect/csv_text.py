@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gristmill.connect.csv_scan import Grammar, Scan, scan
-from gristmill.errors import DataError, UsageError
+from gristmill.connect.values import codec_name
+from gristmill.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,21 +46,6 @@ class Block:
         if self.encoding == "utf-8":
             return record
         return record.decode("utf-8", "surrogatepass").encode(self.encoding, _on_error(self.encoding))
-
-
-def codec_name(encoding: str) -> str:
-    """Return Python's name of an encoding.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    try:
-        info = codecs.lookup(encoding)
-    except LookupError as error:
-        raise UsageError(f"no encoding is called `{encoding}`", hint="try utf-8, cp1252 or latin-1") from error
-    if not info._is_text_encoding:
-        raise UsageError(f"`{encoding}` is no text encoding", hint="try utf-8, cp1252 or latin-1")
-    return info.name
 
 
 def mark_of(head: bytes) -> tuple[str, int] | None:

@@ -128,9 +128,9 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
 
         return open_unit(self, root, found, shape, number)
 
-    def content(self, root: Path, name: str) -> Content:
-        """Return the decompressed content of one file."""
-        return Content(root, name, self.compression)
+    def content(self, root: Path, name: str, expected: str | None = None) -> Content:
+        """Return the decompressed content of one file; ``expected`` is the digest it must have."""
+        return Content(root, name, self.compression, expected=expected)
 
     def format_of(self, name: str) -> str:
         """Return the format of a file.
@@ -196,20 +196,14 @@ def files(
     if isinstance(nulls, str):
         raise UsageError(f"nulls={nulls!r} is one text", hint=f"write nulls=[{nulls!r}]")
     names = header if header is None or isinstance(header, bool) else tuple(header)
-    declared = Declared(
-        delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=names, skip=skip
-    ).checked()
-    if encoding is not None:
-        from gristmill.connect.csv_text import codec_name
-
-        codec_name(encoding)
+    text = Declared(delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=names, skip=skip)
     folders = None if partitions is None or partitions is True else tuple(partitions or ())
     return FilesSource(
         pattern=pattern,
         format=format,
         nulls=None if nulls is None else tuple(nulls),
         types=dict(types or {}),
-        text=declared,
+        text=text.checked(),
         partitions=folders,
         compression=compression,
         on_change=on_change,

@@ -66,7 +66,7 @@ def infer_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str
 def open_unit(source: FilesSource, root: Path, found: Found, shape: Shape, number: int) -> UnitRows:
     """Return the rows of one file."""
     constants = partition_constants(found.name, shape)
-    content = source.content(root, found.name)
+    content = source.content(root, found.name, found.digest)
     kind = source.format_of(found.name)
     if kind == "csv":
         if shape.dialect is None:

@@ -169,9 +169,11 @@ class Content:
         root: the folder that unit names are relative to.
         name: the unit's name.
         compression: ``gzip``, ``zstd``, ``zip``, ``plain``, or None to go by the name.
+        expected: the digest that the content must have, where it is known.
     """
 
-    def __init__(self, root: Path, name: str, compression: str | None = None) -> None:
+    def __init__(self, root: Path, name: str, compression: str | None = None, *, expected: str | None = None) -> None:
+        self._expected = expected
         self._root = root
         self._name = name
         self._codec = codec_of(name, compression)
@@ -198,6 +200,14 @@ class Content:
                 while tee.read(BLOCK_BYTES):
                     pass
         self.digest = hasher.hexdigest()
+        if self._expected not in (None, self.digest):
+            raise DataError(
+                "the file changed while it was read",
+                where=self._name,
+                code="GM-D020",
+                hint="deliver files under another name and rename them when whole",
+                retryable=True,
+            )
 
     def _guarded(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
         def guarded(size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -86,6 +87,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         marks = [mark for mark in (self.delimiter, self.quote, self.escape) if mark]
         if len(set(marks)) < len(marks):
             raise UsageError("delimiter, quote and escape must differ", hint='escape="" when quotes are doubled')
+        if self.encoding is not None:
+            codec_name(self.encoding)
         if self.skip < 0:
             raise UsageError(f"skip={self.skip} is less than nothing")
         return self
@@ -130,6 +133,21 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
             parse_type(text)
         columns = tuple(Column(c.name, types.get(c.name, c.type), c.nullable) for c in self.columns)
         return msgspec.structs.replace(self, columns=columns)
+
+
+def codec_name(encoding: str) -> str:
+    """Return Python's name of an encoding.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    try:
+        info = codecs.lookup(encoding)
+    except LookupError as error:
+        raise UsageError(f"no encoding is called `{encoding}`", hint="try utf-8, cp1252 or latin-1") from error
+    if not info._is_text_encoding:
+        raise UsageError(f"`{encoding}` is no text encoding", hint="try utf-8, cp1252 or latin-1")
+    return info.name
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):
