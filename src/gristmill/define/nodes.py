@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import inspect
 import linecache
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from gristmill.model.rules import Rule
 from gristmill.model.units import Unit
+
+if TYPE_CHECKING:
+    from gristmill.connect import Found, Shape, UnitRows
 
 Kind = Literal["source", "table", "step", "sql", "model", "predictions"]
 Grain = Literal["row", "group", "table"]
@@ -19,14 +22,22 @@ Rows = Literal["ibis", "arrow", "batch", "polars", "pandas"]
 
 
 class Connector(Protocol):
-    """What a source reads from: a frozen value that finds units and reads them."""
+    """What a source reads from: a frozen value that finds units, infers their shape, and reads them."""
 
     def describe(self) -> dict[str, str]:
         """Say what is read, secrets redacted."""
         ...
 
-    def discover(self, root: Path, known: Mapping[str, Unit]) -> list[object]:
-        """List the units that are there now."""
+    def discover(self, root: Path, known: Mapping[str, Unit]) -> list[Found]:
+        """List the units that are there now, compared with those known."""
+        ...
+
+    def infer(self, root: Path, found: Sequence[Found]) -> Shape:
+        """Return the columns, types and dialect of the units' rows."""
+        ...
+
+    def read(self, root: Path, found: Found, *, shape: Shape, number: int) -> UnitRows:
+        """Return the rows of one unit."""
         ...
 
 

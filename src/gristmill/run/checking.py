@@ -20,7 +20,7 @@ from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_LINE, ORIGIN_OFFSET, OR
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
-    from gristmill.store import Snapshot, Staged, Transaction
+    from gristmill.store import Staged, Transaction, View
 
 ACCEPTANCES = "acceptances.json"
 _STAGED = '"_gristmill_staged"'
@@ -207,7 +207,7 @@ def _breaker(ctx: Context, table: str, aside: int, total: int) -> list[Finding]:
     ]
 
 
-def load_acceptances(tx: Snapshot) -> tuple[Acceptance, ...]:
+def load_acceptances(tx: View) -> tuple[Acceptance, ...]:
     """Return the acceptances that the branch holds."""
     data = tx.document(ACCEPTANCES)
     return tuple(msgspec.json.decode(data, type=list[Acceptance])) if data else ()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ibis
     import pyarrow as pa
 
-    from gristmill.store import Snapshot
+    from gristmill.store import View
 
 Schemas = Mapping[str, "pa.Schema"]
 
@@ -34,7 +34,7 @@ class Compiled:
     sql: str | None = None
 
 
-def compile_node(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Compiled:
+def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
     """Compile a derived node against the inputs as they are in ``snapshot``.
 
     Args:
@@ -52,7 +52,7 @@ def compile_node(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas)
     return Compiled(node, _function(ctx, node, snapshot))
 
 
-def _table(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Compiled:
+def _table(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
     from gristmill import algebra
 
     made = expression(node, schemas, parameters=ctx.parameters_of(node), root=ctx.root)
@@ -69,7 +69,7 @@ def _table(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Co
     return Compiled(node, derivation, expression=made)
 
 
-def _sql(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Compiled:
+def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
     assert node.sql is not None
     try:
         checked = ctx.kernel.check_sql(node.sql, {name: schemas[name] for name in node.reads})
@@ -81,7 +81,7 @@ def _sql(ctx: Context, node: Node, snapshot: Snapshot, schemas: Schemas) -> Comp
     return Compiled(node, derivation, sql=checked.sql)
 
 
-def _function(ctx: Context, node: Node, snapshot: Snapshot) -> Derivation:
+def _function(ctx: Context, node: Node, snapshot: View) -> Derivation:
     assert node.function is not None
     tables: dict[str, tuple[str, ...] | None] = {name: None for name in node.inputs if name != node.model}
     settings = _digest(msgspec.json.encode([node.schema, node.per, node.key, node.rows]).decode())

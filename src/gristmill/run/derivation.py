@@ -18,7 +18,7 @@ import msgspec
 from gristmill.define import CodeState, Node
 
 if TYPE_CHECKING:
-    from gristmill.store import Snapshot
+    from gristmill.store import View
 
 KERNEL_VERSION = 1
 """Raised when a change to the kernel may change a result."""
@@ -100,7 +100,7 @@ def document_path(name: str) -> str:
     return f"derived/{name}.json"
 
 
-def load_derivation(snapshot: Snapshot, name: str) -> Derivation | None:
+def load_derivation(snapshot: View, name: str) -> Derivation | None:
     """Return what the table was made from, or None where it was never made."""
     data = snapshot.document(document_path(name))
     return msgspec.json.decode(data, type=Derivation) if data else None
@@ -111,7 +111,7 @@ def dump_derivation(derivation: Derivation) -> bytes:
     return msgspec.json.encode(derivation, order="deterministic")
 
 
-def input_tokens(snapshot: Snapshot, reads: Mapping[str, tuple[str, ...] | None]) -> dict[str, dict[str, str]]:
+def input_tokens(snapshot: View, reads: Mapping[str, tuple[str, ...] | None]) -> dict[str, dict[str, str]]:
     """Return the ``changed`` tokens of the columns read; None stands for all columns, and rows alone have ``*``."""
     found: dict[str, dict[str, str]] = {}
     for name, columns in reads.items():

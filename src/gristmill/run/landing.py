@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from gristmill.connect import Found, Shape
-    from gristmill.store import Snapshot, Staged, Store, Transaction
+    from gristmill.store import Staged, Store, Transaction, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Landed:
         return not any(finding.blocks for finding in self.findings)
 
 
-def arrivals(ctx: Context, node: Node, snapshot: Snapshot) -> Arrivals:
+def arrivals(ctx: Context, node: Node, snapshot: View) -> Arrivals:
     """Find what a source would land; cheap where nothing has changed.
 
     A unit that a revert has put on hold is not landed again until its content changes or it is released.
@@ -74,7 +74,7 @@ def shape_path(name: str) -> str:
     return f"sources/{name}.json"
 
 
-def load_shape(snapshot: Snapshot, name: str) -> Shape | None:
+def load_shape(snapshot: View, name: str) -> Shape | None:
     """Return the shape a source was first landed with, or None."""
     from gristmill.connect import Shape
 
@@ -82,7 +82,7 @@ def load_shape(snapshot: Snapshot, name: str) -> Shape | None:
     return msgspec.json.decode(data, type=Shape) if data else None
 
 
-def shape_of(ctx: Context, node: Node, snapshot: Snapshot, fresh: Sequence[Found]) -> Shape:
+def shape_of(ctx: Context, node: Node, snapshot: View, fresh: Sequence[Found]) -> Shape:
     """Return the source's shape: as landed before, else inferred from what is there now.
 
     Raises DataError where nothing has arrived yet.

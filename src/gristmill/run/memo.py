@@ -46,4 +46,3 @@ def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
         return False
     tx.adopt(node.name, snapshot)
     return True
-

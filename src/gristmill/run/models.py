@@ -20,7 +20,7 @@ from gristmill.run.tables import as_frame, call, prepare, to_table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from gristmill.store import Snapshot, Transaction
+    from gristmill.store import Transaction, View
 
 ORIGIN_ROW = "_origin_row"
 ORIGIN_MODEL = "_origin_model"
@@ -56,7 +56,7 @@ def record_path(name: str) -> str:
     return f"models/{name}.json"
 
 
-def load_model(snapshot: Snapshot, name: str) -> ModelRecord | None:
+def load_model(snapshot: View, name: str) -> ModelRecord | None:
     """Return a model's record at a commit, or None where it was not trained there."""
     data = snapshot.document(record_path(name))
     return msgspec.json.decode(data, type=ModelRecord) if data else None
@@ -82,7 +82,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return value - half, value + half
 
 
-def compare(before: Snapshot, after: Snapshot, name: str) -> Comparison:
+def compare(before: View, after: View, name: str) -> Comparison:
     """Compare a model's metrics at two commits; only where both were judged on the same held rows."""
     old, new = load_model(before, name), load_model(after, name)
     if old is None or new is None:

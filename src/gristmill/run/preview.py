@@ -18,12 +18,10 @@ from gristmill.run.tables import as_arrow, as_frame, call
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from gristmill.store import Snapshot
+    from gristmill.store import View
 
 
-def preview(
-    ctx: Context, snapshot: Snapshot, name: str, *, where: str | None = None, limit: int | None = 20
-) -> pa.Table:
+def preview(ctx: Context, snapshot: View, name: str, *, where: str | None = None, limit: int | None = 20) -> pa.Table:
     """Compute rows of a table with the definitions as they are now; nothing is kept.
 
     Args:
@@ -47,7 +45,7 @@ def preview(
     return ctx.kernel.query(text).read_all()
 
 
-def _evaluate_stored(ctx: Context, snapshot: Snapshot, node: Node) -> None:
+def _evaluate_stored(ctx: Context, snapshot: View, node: Node) -> None:
     from gristmill.store import compute
 
     if node.kind == "source":
@@ -107,7 +105,7 @@ def evaluate_rows(ctx: Context, given: Mapping[str, pa.Table]) -> dict[str, pa.T
     return made
 
 
-def check_tables(ctx: Context, snapshot: Snapshot, names: Sequence[str]) -> list[Finding]:
+def check_tables(ctx: Context, snapshot: View, names: Sequence[str]) -> list[Finding]:
     """Check tables as they are stored against their rules; write nothing."""
     from gristmill.store import compute
 

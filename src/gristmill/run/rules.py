@@ -9,9 +9,9 @@ from gristmill.model.rules import Rule
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
-    from gristmill.store import Snapshot
+    from gristmill.store import View
 
 
-def rules_of(ctx: Context, node: Node, snapshot: Snapshot) -> tuple[Rule, ...]:
+def rules_of(ctx: Context, node: Node, snapshot: View) -> tuple[Rule, ...]:
     """Return every rule of a node, Python's first."""
     return node.rules
