@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gristmill.algebra.arrow import arrow_schema as arrow_schema
     from gristmill.algebra.arrow import input_table as input_table
     from gristmill.algebra.asof import asof_join as asof_join
+    from gristmill.algebra.columns import ColumnOrigins as ColumnOrigins
+    from gristmill.algebra.columns import column_lineage as column_lineage
     from gristmill.algebra.hashing import hash as hash  # noqa: A004
     from gristmill.algebra.hashing import row_random as row_random
     from gristmill.algebra.hashing import split as split
@@ -33,6 +35,8 @@ _HOME = {
     "run_time": "runtime",
     "split": "hashing",
     "uses_run_time": "runtime",
+    "ColumnOrigins": "columns",
+    "column_lineage": "columns",
     "fingerprint": "identity",
     "input_table": "arrow",
     "normalise": "rewrite",

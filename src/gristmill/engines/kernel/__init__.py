@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gristmill.engines.kernel.kernel import Kernel as Kernel
+    from gristmill.engines.kernel.sql_text import SqlDefinition as SqlDefinition
 
-_HOME = {"Kernel": "kernel"}
+_HOME = {"Kernel": "kernel", "SqlDefinition": "sql_text"}
 
 __all__ = sorted(_HOME)
 

@@ -6,8 +6,6 @@ supported range is pinned and ``tests/engines`` exercises every operation of the
 
 from __future__ import annotations
 
-import re
-
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
@@ -18,9 +16,9 @@ from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime
 from gristmill.algebra.semantics import FORMULAS
 from gristmill.engines.kernel.asof import asof_select
+from gristmill.engines.kernel.fill import fill_text
 from gristmill.errors import UsageError
 
-_PLACE = re.compile(r"\{(t?)([a-z]|\d)\}")
 _ATOMS = (sge.Column, sge.Literal, sge.Cast, sge.Var, sge.Null, sge.Boolean, sge.Func, sge.Paren, sge.Window)
 
 
@@ -43,7 +41,7 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
         texts: tuple[str, ...],
     ) -> sge.Expression:
         """Fill a template of the semantics table."""
-        return fill(FORMULAS[rule], [_text(arg) for arg in args_], texts)
+        return sge.Var(this=fill_text(FORMULAS[rule], [_text(arg) for arg in args_], texts))
 
     def visit_Reduce(  # noqa: N802
         self,
@@ -78,17 +76,6 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
             for value, node in ((left, op.left), (right, op.right))
         ]
         return self.binop(sge.Div, *sides)
-
-
-def fill(template: str, args: list[str], texts: tuple[str, ...] = ()) -> sge.Expression:
-    """Return a template of the semantics table with its places filled, in parentheses."""
-
-    def put(match: re.Match[str]) -> str:
-        if match[1]:
-            return texts[int(match[2])]
-        return args[ord(match[2]) - ord("a")] if match[2].isalpha() else match[0]
-
-    return sge.Var(this=f"({_PLACE.sub(put, template)})")
 
 
 def _text(arg: sge.Expression) -> str:

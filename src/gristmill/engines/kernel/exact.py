@@ -9,11 +9,14 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-_HIGH = 2**10
+import numpy as np
+import numpy.typing as npt
+
+_HIGH = 1024.0
 _LOW = 2**72
 _SHIFT = 2**62
 _ERROR = 2**62
-_INT64 = 2**63
+_LIMIT = 2.0**53
 
 
 def exact_sum(high: int | None, low: int | None, kept: Sequence[float] | None) -> float | None:
@@ -26,31 +29,57 @@ def exact_sum(high: int | None, low: int | None, kept: Sequence[float] | None) -
     >>> exact_sum(1024, 0, [1e-30, 1e300, -1e300])
     1.0
     """
-    total = _exact(high, low, kept or ())
+    kept = kept or ()
+    units = _units(high, low, kept)
+    try:
+        return math.fsum([*kept, *_pieces(units)])
+    except OverflowError:
+        total = Fraction(units, _LOW) + sum(map(Fraction, kept))
+        return _rounded(total)
+
+
+def _rounded(total: Fraction) -> float:
+    """Return the double nearest to a rational number, an infinity where none is near."""
     try:
         return total.numerator / total.denominator
     except OverflowError:
         return math.inf if total > 0 else -math.inf
 
 
-def _exact(high: int | None, low: int | None, kept: Sequence[float]) -> Fraction:
-    """Return the exact sum; limbs of the kept values are taken out again, as they are in both."""
+def _pieces(units: int) -> list[float]:
+    """Return doubles that add up to ``units`` steps of 2^-72 exactly."""
+    found = []
+    while units:
+        piece = float(units)
+        found.append(math.ldexp(piece, -72))
+        units -= int(piece)
+    return found
+
+
+def _units(high: int | None, low: int | None, kept: Sequence[float]) -> int:
+    """Return what the limbs of the other values hold, in steps of 2^-72.
+
+    The limbs of the kept values are in the sums too, rounded half to even as the SQL casts do; they are taken
+    out again.
+    """
     units = (high or 0) * _SHIFT + (low or 0)
-    rest = Fraction(0)
-    for value in kept:
-        first, second = _limbs(value)
-        units -= first * _SHIFT + second
-        rest += Fraction(value)
-    return Fraction(units, _LOW) + rest
+    if not kept:
+        return units
+    values = np.asarray(kept)
+    values = np.where(np.abs(values) < _LIMIT, values, 0.0)
+    first = np.rint(values * _HIGH)
+    second = np.rint((values - first / _HIGH) * _LOW)
+    return units - _total(first) * _SHIFT - _total(second)
 
 
-def _limbs(value: float) -> tuple[int, int]:
-    """Return the limbs that the SQL gave a value, rounding half to even as it does."""
-    scaled = value * _HIGH
-    if not -_INT64 <= scaled < _INT64:
-        return 0, 0
-    first = round(scaled)
-    return first, round((value - first / _HIGH) * _LOW)
+def _total(whole: npt.NDArray[np.float64]) -> int:
+    """Return the exact sum of whole numbers below 2^63."""
+    numbers = whole.astype(np.int64)
+    return (int((numbers >> 32).sum()) << 32) + int((numbers & 0xFFFFFFFF).sum())
+
+
+def _exact(high: int | None, low: int | None, kept: Sequence[float]) -> Fraction:
+    return Fraction(_units(high, low, kept), _LOW) + sum(map(Fraction, kept))
 
 
 def moment(
@@ -84,7 +113,7 @@ def moment(
         return None
     joint = _exact(high_xy, low_xy, kept_xy or ()) + Fraction(error or 0, _ERROR)
     first, second = _exact(high_x, low_x, kept_x or ()), _exact(high_y, low_y, kept_y or ())
-    return float((joint - first * second / count) / (count - less))
+    return _rounded((joint - first * second / count) / (count - less))
 
 
 _LIMBS = ["HUGEINT", "HUGEINT", "DOUBLE[]"]

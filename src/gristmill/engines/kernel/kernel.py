@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import duckdb
     import ibis
     import pyarrow as pa
+
+    from gristmill.engines.kernel.sql_text import SqlDefinition
 
 _BATCH_ROWS = 122_880
 _PLANS_KEPT = 1_024
@@ -126,6 +128,46 @@ class Kernel:
         text = what if isinstance(what, str) else self.sql(what, run_time_us=0)
         with engine_errors():
             return self.connection.sql(f"SELECT * FROM ({text}) LIMIT 0").to_arrow_table().schema
+
+    def check_sql(self, text: str, tables: Mapping[str, pa.Schema]) -> SqlDefinition:
+        """Check a SQL definition against the tables that it may read, and bring it under our semantics.
+
+        Args:
+            text: one SELECT; tables as dotted names or as whole names in quotes.
+            tables: the schema of every table that may be read, by dotted name.
+
+        Raises:
+            DefinitionError: it is not one SELECT, reads something else, could give another answer on another
+                run, or does not fit the schemas; the hint says what to write.
+        """
+        from gristmill.engines.kernel.sql_text import (
+            SqlDefinition,
+            inputs_of,
+            parse_select,
+            refuse_unstable,
+            with_semantics,
+        )
+
+        tree = parse_select(text)
+        inputs = inputs_of(tree, tables)
+        refuse_unstable(tree)
+        sql, notes = with_semantics(tree, inputs, tables)
+        with engine_errors(), self._empty(inputs, tables) as cursor:
+            columns = cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0").columns
+        return SqlDefinition(sql=sql, inputs=tuple(inputs), columns=tuple(columns), notes=tuple(notes))
+
+    @contextmanager
+    def _empty(
+        self, names: Iterable[str], schemas: Mapping[str, pa.Schema]
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a connection on which the tables are there and have no rows."""
+        cursor = self.connection.cursor()
+        try:
+            for name in names:
+                cursor.register(name, schemas[name].empty_table())
+            yield cursor
+        finally:
+            cursor.close()
 
 
 def quote(name: str) -> str:
