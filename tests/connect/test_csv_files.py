@@ -272,6 +272,20 @@ def test_blocks_of_any_size_give_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     assert seen[1] == seen[2]
 
 
+def test_what_arrow_would_take_for_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks inside the text, blocks without a sound record, lone line ends that come together."""
+    monkeypatch.setattr(places, "BLOCK_BYTES", 4)
+    write(tmp_path, "a,b\n1,x\n\ufeff,y\n2\n3\n4\n")
+    _, table, rejects = land(tmp_path, types={"a": "string"}, delimiter=",", header=True)
+    assert values(table) == [{"a": "1", "b": "x"}, {"a": "\ufeff", "b": "y"}]
+    assert [reject.line for reject in rejects] == [4, 5, 6]
+    monkeypatch.setattr(places, "BLOCK_BYTES", 1 << 20)
+    write(tmp_path, b'a\nx\n\r"b"c\n\ny')
+    _, table, rejects = land(tmp_path, delimiter=",", header=True)
+    assert table["a"].to_pylist() == ["x", None, None, "y"]
+    assert [(reject.line, reject.raw) for reject in rejects] == [(4, b'"b"c\n')]
+
+
 def test_an_archive_of_bytes(tmp_path: Path) -> None:
     write(tmp_path, gzip.compress(b"a,b\n1,x\n") + gzip.compress(b"2,y\n"), "a.csv.gz")
     _, table, _ = land(tmp_path, "*.csv.gz")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gristmill.connect.values import Dialect
 
 _AT_COLUMN = re.compile(r"In CSV column #(\d+): ")
+_MARK = b"\xef\xbb\xbf"
 _NAIVE = pa.timestamp("us")
 _DEMOTIONS = 4
 
@@ -142,8 +143,14 @@ class CellReader:
     def _parsed(
         self, raw: bytes, rows: int, labels: list[str], asked: dict[str, pa.DataType], nulls: list[str]
     ) -> dict[str, pa.Array]:
+        if not raw:
+            return {label: pa.array([], asked.get(label, pa.string())) for label in labels}
         if not labels:
             return {}
+        marked = raw.startswith(_MARK)
+        if marked:  # Arrow would take a byte order mark away, which here is text
+            raw = b"\n" + raw
+            rows += self._parse.ignore_empty_lines is False
         table = pacsv.read_csv(
             pa.BufferReader(raw),
             read_options=pacsv.ReadOptions(column_names=self._labels, block_size=len(raw) + 1),
@@ -164,6 +171,8 @@ class CellReader:
                 code="GM-D010",
                 hint="declare delimiter, quote and escape of this source",
             )
+        if marked and self._parse.ignore_empty_lines is False:
+            table = table.slice(1)
         return {label: _one(table.column(label)) for label in labels}
 
 

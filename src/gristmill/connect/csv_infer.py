@@ -52,7 +52,6 @@ class Guess:
         self.largest = 0.0
         self._words = pa.array(words, pa.string())
         self.tokens: set[str] = set()
-        self.reason = ""
 
     def widen(self, cells: pa.Array) -> None:
         """Take more cells (null where empty) into account."""
@@ -69,20 +68,13 @@ class Guess:
                 break
         else:
             if len(values):
-                self._settle_text(values)
+                self.kind = TEXT
                 return
         if len(tokens):
             self.tokens.update(pc.unique(tokens).to_pylist())
 
     def _candidates(self) -> tuple[str, ...]:
         return _LADDER if self.kind is None else (self.kind, *_NEXT[self.kind])
-
-    def _settle_text(self, values: pa.Array) -> None:
-        if self.kind is not None:
-            _, bad = exact_cast(values, parse_type(self.kind))
-            example = values[int(np.argmax(bad))].as_py() if bad.any() else values[0].as_py()
-            self.reason = f"{example!r:.60} is no {self.kind}"
-        self.kind = TEXT
 
 
 def all_fit(values: pa.Array, kind: str) -> bool:

@@ -188,7 +188,12 @@ def joined(block: Block, kept: NDArray[np.int64]) -> bytes:
     view = memoryview(block.octets)
     heads = starts[kept[np.concatenate(([0], cuts + 1))]].tolist()
     tails = ends[kept[np.concatenate((cuts, [len(kept) - 1]))]].tolist()
-    return b"".join(view[head:tail] for head, tail in zip(heads, tails, strict=True))
+    # a lone CR and an LF that was far from it must not become one line end
+    ends_in_cr = [block.octets[tail - 1] == 13 for tail in tails]
+    return b"".join(
+        bytes(view[head:tail]) + b"\n" if lone else view[head:tail]
+        for head, tail, lone in zip(heads, tails, ends_in_cr, strict=True)
+    )
 
 
 def _not_text(block: Block) -> list[int]:

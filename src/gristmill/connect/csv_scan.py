@@ -160,7 +160,7 @@ class _Collector:
         none = np.zeros(0, dtype=np.int64)
         starts = np.concatenate(self.starts).astype(np.int64) if self.starts else none
         ends = np.concatenate(self.ends).astype(np.int64) if self.ends else none
-        if len(ends) == len(line_ends) and not self.bad:
+        if np.array_equal(ends - 1, line_ends):
             lines = np.arange(len(starts), dtype=np.int64)
         else:
             lines = np.searchsorted(line_ends, starts).astype(np.int64)

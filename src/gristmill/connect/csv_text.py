@@ -98,8 +98,8 @@ class Decoder:
             return block
         try:
             return self._decoder.decode(block, final).encode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
-            message = f"the content is no {self.encoding}: {error.reason}"
+        except UnicodeError as error:
+            message = f"the content is no {self.encoding}: {error}"
             raise DataError(message, code="GM-D012", hint="declare the right encoding") from error
 
     def offsets(self, octets: bytes, starts: Positions, base: int) -> Positions | None:

@@ -176,5 +176,4 @@ def _type_notes(inference: Inference, source: FilesSource, tokens: dict[str, lis
     empty = [name for name in guessed if inference.guesses[name].kind is None]
     if empty and inference.rows:
         notes.append(f"no cell has a value, so text is assumed: {', '.join(empty)}")
-    notes += [f"{name} is text: {inference.guesses[name].reason}" for name in guessed if inference.guesses[name].reason]
     return notes
