@@ -126,7 +126,11 @@ def write_batches(
     rows, nans = 0, dict.fromkeys(_floats(fields), 0)
     try:
         for group in _groups(batches):
-            table = pa.Table.from_batches(group).select([f.name for f in fields])
+            table = pa.Table.from_batches(group)
+            if not ids and fields == IDENTITY:
+                # Parquet has no file without columns, so rows of nothing but nulls are ids to be given.
+                table = pa.Table.from_arrays([pa.nulls(table.num_rows, pa.int64())] * 2, schema=arrow)
+            table = table.select([f.name for f in fields])
             if writer is None:
                 writer = pq.ParquetWriter(path, arrow, compression="zstd", store_schema=False)
             writer.write_table(table.cast(arrow), row_group_size=ROW_GROUP)
@@ -218,7 +222,8 @@ def write_query(
 ) -> Iterator[Written]:
     """Run a query with COPY on its own connection, straight into files; its columns must be the schema's."""
     fields = _file_fields(schema, ids)
-    names = ", ".join(quote(field.name) for field in fields)
+    given = ids or fields != IDENTITY
+    names = ", ".join(("" if given else "NULL::BIGINT AS ") + quote(field.name) for field in fields)
     folder = out.temporary()
     options = (
         f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, ROW_GROUPS_PER_FILE 2,"

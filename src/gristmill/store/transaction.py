@@ -68,6 +68,7 @@ class Transaction(View):
         self.idempotency_key = idempotency_key
         self.result: str | None = None
         self.sealed = False
+        self.owns_branch = False
         self.also: tuple[Oid, ...] = ()
         self.undoes: tuple[Oid, ...] = ()
         self.reads: set[tuple[str, str]] = set()
