@@ -342,3 +342,18 @@ def test_damage_is_named(store: Store, people: Rows) -> None:
         db.execute("update objects set data = x'00' where kind = 'table'")
     with open_store(store.path) as fresh, pytest.raises(Corrupt, match="table object"):
         fresh.snapshot("main").table("people")
+
+
+def test_looking_at_a_store_loads_no_engine(store: Store, people: Rows) -> None:
+    import subprocess
+    import sys
+
+    script = (
+        "import sys; from gristmill.store import open_store\n"
+        "store = open_store(sys.argv[1]); snapshot = store.snapshot('main'); list(store.log('main'))\n"
+        "snapshot.table('people'), snapshot.units('s'), snapshot.scan('people'), store.records.get('a', 'b')\n"
+        "with store.begin('main') as tx: tx.put_document('d', b'x')\n"
+        "print(*{'numpy', 'pyarrow', 'duckdb', 'sqlglot', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(store.path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

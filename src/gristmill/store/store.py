@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gristmill.errors import Conflict, NotFound, Stale, StoreError, UsageError, did_you_mean
 from gristmill.model.commits import Commit
@@ -16,7 +16,6 @@ from gristmill.store.catalog import FORMAT, Catalog
 from gristmill.store.committing import PATIENCE, default_author, set_ref
 from gristmill.store.counters import Counters
 from gristmill.store.datafiles import Output
-from gristmill.store.diffs import StoreDiff, store_diff
 from gristmill.store.files import checkout
 from gristmill.store.locks import branch_lock, locked
 from gristmill.store.objects import CommitObject, Oid, Tree
@@ -24,6 +23,9 @@ from gristmill.store.records import Records
 from gristmill.store.snapshot import Snapshot
 from gristmill.store.transaction import Transaction
 from gristmill.store.view import FilesState
+
+if TYPE_CHECKING:
+    from gristmill.store.diffs import StoreDiff
 
 Durability = Literal["full", "none"]
 Compact = Literal["auto", "off"]
@@ -245,6 +247,8 @@ class Store:
 
     def diff(self, a: str, b: str) -> StoreDiff:
         """Return what changed from one address to another."""
+        from gristmill.store.diffs import store_diff
+
         return store_diff(self, history.resolve(self, a), history.resolve(self, b))
 
     def checkout(self, files: FilesState, folder: Path) -> None:
