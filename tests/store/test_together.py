@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gristmill.errors import CheckFailed, Conflict, DataError, Stale
+from gristmill.errors import CheckFailed, Conflict, DataError, EngineError, Stale, UsageError
 from gristmill.model.predicates import Compare
 from gristmill.store import Store, Transaction, open_store
 
@@ -253,3 +253,29 @@ def test_a_killed_writer_loses_nothing_and_leaves_nothing_half_done(tmp_path: Pa
             assert len(rows) in (acknowledged, acknowledged + 1)
             assert sorted(snapshot.to_arrow("b").column("id").to_pylist()) == [-1, *rows]
             assert snapshot.table("b").row_count == len(rows) + 1
+
+
+def test_a_committed_transaction_takes_no_more_writes(store: Store, people: Rows) -> None:
+    tx = store.begin("main")
+    tx.append("people", people(6))
+    tx.commit()
+    with pytest.raises(UsageError):
+        tx.append("people", people(7))
+
+
+def test_a_disk_that_refuses_is_an_error_that_loses_nothing(store: Store, people: Rows) -> None:
+    import shutil
+
+    from gristmill.store import SqlSource, compute
+
+    head = store.resolve("main")
+    shutil.rmtree(store.path / "tmp")
+    for rows in (people(6), SqlSource(compute.connection(), "SELECT 6::BIGINT AS id")):
+        with pytest.raises(EngineError) as error, store.begin("main") as tx:
+            tx.append("people", rows)
+        assert error.value.retryable
+    assert store.resolve("main") == head
+    (store.path / "tmp").mkdir()
+    with store.begin("main") as tx:
+        tx.append("people", people(6))
+    assert 6 in content(store)

@@ -151,10 +151,10 @@ def write_batches(
         path.unlink(missing_ok=True)
 
 
-def disk_error(error: OSError, path: Path) -> EngineError:
+def disk_error(error: Exception, path: Path) -> EngineError:
     """Return what to raise when the disk fails."""
     return EngineError(
-        f"a file could not be written: {error.strerror or error}",
+        f"a file could not be written: {getattr(error, 'strerror', None) or error}",
         code="GM-E011",
         where=str(path),
         hint="free some space, or check the permissions, and try again",
@@ -225,6 +225,8 @@ def write_query(
     given = ids or fields != IDENTITY
     names = ", ".join(("" if given else "NULL::BIGINT AS ") + quote(field.name) for field in fields)
     folder = out.temporary()
+    import duckdb
+
     options = (
         f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, ROW_GROUPS_PER_FILE 2,"
         f" FIELD_IDS {field_ids_sql(fields)}, RETURN_STATS"
@@ -234,7 +236,7 @@ def write_query(
         for row in written:
             if row[1]:
                 yield _finish(out, Path(row[0]), schema, ids, _copy_nans(row[4], fields))
-    except OSError as error:
+    except (OSError, duckdb.IOException) as error:
         raise disk_error(error, folder) from error
     finally:
         _remove(folder)

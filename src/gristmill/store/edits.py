@@ -28,9 +28,6 @@ from gristmill.store.tables import Edit
 if TYPE_CHECKING:
     import duckdb
 
-if TYPE_CHECKING:
-    pass
-
 POINT_KEYS = 200
 
 

@@ -98,6 +98,8 @@ class Transaction(View):
 
     def put_entries(self, space: Space, changes: Mapping[str, bytes | None]) -> None:
         """Set entries of one of the four maps, or remove them with None."""
+        if self.result is not None:
+            raise UsageError("this transaction is committed", code="GM-U022", hint="begin another one")
         root = map_update(self.pending.get, self.pending.put, getattr(self._tree, space), changes)
         self._tree = msgspec.structs.replace(self._tree, **{space: root})
 
@@ -350,7 +352,7 @@ class Transaction(View):
     # -- the end ------------------------------------------------------------------------------------
 
     def commit(self, *, guard: Guard | None = None) -> str:
-        """Make everything one commit on the branch and return its id.
+        """Make everything one commit on the branch and return its id; the head's id if nothing differs from it.
 
         Raises:
             Stale: something this transaction read or wrote has been changed by another commit since.
