@@ -6,12 +6,15 @@ NaN equals itself and is greater than every number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 Value: TypeAlias = "bool | int | float | str | bytes | Decimal | date | datetime | time"
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">="]
@@ -56,7 +59,10 @@ class Compare(msgspec.Struct, frozen=True, tag="compare"):
 
 
 class In(msgspec.Struct, frozen=True, tag="in"):
-    """A column equal to one of some values, none of them null; ``negated`` for *not in*."""
+    """A column equal to one of some values, none of them null; ``negated`` for *not in*.
+
+    With no values it is false for every row, and negated true for every row, nulls too.
+    """
 
     column: str
     values: tuple[Value, ...]
@@ -145,6 +151,8 @@ def _may(predicate: Predicate, stats: Mapping[str, Range]) -> bool:
     if isinstance(predicate, Always):
         return predicate.value
     assert not isinstance(predicate, Not)
+    if isinstance(predicate, In) and not predicate.values:
+        return predicate.negated
     known = stats.get(predicate.column)
     if known is None:
         return True
@@ -200,7 +208,7 @@ def to_sql(predicate: Predicate, quote: Quote) -> str:
         return f"({quote(predicate.column)} {predicate.op} {literal(predicate.value)})"
     if isinstance(predicate, In):
         if not predicate.values:
-            return f"({quote(predicate.column)} IS NOT NULL)" if predicate.negated else "false"
+            return "true" if predicate.negated else "false"
         values = ", ".join(literal(value) for value in predicate.values)
         return f"({quote(predicate.column)} {'NOT ' if predicate.negated else ''}IN ({values}))"
     if isinstance(predicate, IsNull):
@@ -242,3 +250,17 @@ def literal(value: Value) -> str:
 def _text(value: str) -> str:
     pieces = ["'" + piece.replace("'", "''") + "'" for piece in value.split("\0")]
     return pieces[0] if len(pieces) == 1 else "(" + " || chr(0) || ".join(pieces) + ")"
+
+
+def parse_where(text: str, columns: Collection[str]) -> Predicate:
+    """Return the predicate that a condition in SQL means; see `gristmill.model.where.parse_where`."""
+    from gristmill.model import where
+
+    return where.parse_where(text, columns)
+
+
+def from_pyarrow(expression: pc.Expression, *, binary: Collection[str] = ()) -> Predicate:
+    """Return the predicate that a pyarrow expression means; see `gristmill.model.where.from_pyarrow`."""
+    from gristmill.model import where
+
+    return where.from_pyarrow(expression, binary=binary)

@@ -12,7 +12,7 @@ from gristmill.model.schema import Allocate, Schema, all_ids
 from gristmill.store.evolve import alter_schema, changes_to, clashing_columns
 from gristmill.store.objects import SchemaObject, TableObject
 from gristmill.store.sqltext import quote
-from gristmill.store.tables import first_token, key_fields, scan_plan, schema_of
+from gristmill.store.tables import first_token, id_runs, key_fields, scan_plan, schema_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,7 +42,7 @@ def altered(tx: Transaction, state: TableObject, change: c.Change) -> TableObjec
         schema=tx.pending.put(SchemaObject(new)),
         tokens=tokens,
         cluster_by=tuple(i for i in state.cluster_by if i in kept),
-        used=runs({*used_ids(state), *all_ids(new.fields)}),
+        used=id_runs({*used_ids(state), *all_ids(new.fields)}),
     )
 
 
@@ -59,21 +59,6 @@ def allocator(tx: Transaction, state: TableObject) -> Allocate:
 def used_ids(state: TableObject) -> set[int]:
     """Return every field id the table has had on this branch."""
     return {number for first, last in state.used for number in range(first, last + 1)}
-
-
-def runs(ids: set[int]) -> tuple[tuple[int, int], ...]:
-    """Return numbers as sorted (first, last) runs.
-
-    >>> runs({1, 2, 3, 7})
-    ((1, 3), (7, 7))
-    """
-    found: list[tuple[int, int]] = []
-    for number in sorted(ids):
-        if found and found[-1][1] == number - 1:
-            found[-1] = (found[-1][0], number)
-        else:
-            found.append((number, number))
-    return tuple(found)
 
 
 def evolve_changes(

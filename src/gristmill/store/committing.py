@@ -12,12 +12,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import apsw
-import blake3
 
 from gristmill.errors import Conflict
 from gristmill.model.guard import Guard
 from gristmill.store.catalog import insert_objects
-from gristmill.store.locks import locked
+from gristmill.store.locks import branch_lock, locked
 from gristmill.store.objects import CommitObject, Oid
 from gristmill.store.rebase import rebase
 
@@ -31,12 +30,14 @@ PATIENCE = 3
 def commit(tx: Transaction, guard: Guard | None) -> str:
     """Commit a transaction; see `gristmill.store.transaction.Transaction.commit`."""
     store = tx.store
-    lock = store.path / "locks" / blake3.blake3(tx.branch.encode()).hexdigest()[:24]
+    lock = branch_lock(store.path, tx.branch)
     attempt = 0
     while True:
         attempt += 1
         with ExitStack() as held:
-            if attempt > PATIENCE:
+            mine = tx.owns_branch
+            if attempt > PATIENCE and not mine:
+                mine = True
                 held.enter_context(locked(lock))
             done = earlier(tx)
             if done is not None:
@@ -48,7 +49,7 @@ def commit(tx: Transaction, guard: Guard | None) -> str:
             if head is not None and tx.tree == store.tree_of(head) and not tx.also:
                 return remember(tx, head).hex()
             with ExitStack() as short:
-                if attempt <= PATIENCE:
+                if not mine:
                     short.enter_context(locked(lock))
                 new = swing(tx, head)
         if new is not None:

@@ -126,7 +126,11 @@ def write_batches(
     rows, nans = 0, dict.fromkeys(_floats(fields), 0)
     try:
         for group in _groups(batches):
-            table = pa.Table.from_batches(group).select([f.name for f in fields])
+            table = pa.Table.from_batches(group)
+            if not ids and fields == IDENTITY:
+                # Parquet has no file without columns, so rows of nothing but nulls are ids to be given.
+                table = pa.Table.from_arrays([pa.nulls(table.num_rows, pa.int64())] * 2, schema=arrow)
+            table = table.select([f.name for f in fields])
             if writer is None:
                 writer = pq.ParquetWriter(path, arrow, compression="zstd", store_schema=False)
             writer.write_table(table.cast(arrow), row_group_size=ROW_GROUP)
@@ -147,10 +151,10 @@ def write_batches(
         path.unlink(missing_ok=True)
 
 
-def disk_error(error: OSError, path: Path) -> EngineError:
+def disk_error(error: Exception, path: Path) -> EngineError:
     """Return what to raise when the disk fails."""
     return EngineError(
-        f"a file could not be written: {error.strerror or error}",
+        f"a file could not be written: {getattr(error, 'strerror', None) or error}",
         code="GM-E011",
         where=str(path),
         hint="free some space, or check the permissions, and try again",
@@ -218,8 +222,11 @@ def write_query(
 ) -> Iterator[Written]:
     """Run a query with COPY on its own connection, straight into files; its columns must be the schema's."""
     fields = _file_fields(schema, ids)
-    names = ", ".join(quote(field.name) for field in fields)
+    given = ids or fields != IDENTITY
+    names = ", ".join(("" if given else "NULL::BIGINT AS ") + quote(field.name) for field in fields)
     folder = out.temporary()
+    import duckdb
+
     options = (
         f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, ROW_GROUPS_PER_FILE 2,"
         f" FIELD_IDS {field_ids_sql(fields)}, RETURN_STATS"
@@ -229,7 +236,7 @@ def write_query(
         for row in written:
             if row[1]:
                 yield _finish(out, Path(row[0]), schema, ids, _copy_nans(row[4], fields))
-    except OSError as error:
+    except (OSError, duckdb.IOException) as error:
         raise disk_error(error, folder) from error
     finally:
         _remove(folder)

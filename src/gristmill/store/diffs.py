@@ -82,10 +82,9 @@ def table_delta(get: Get, folder: Path, name: str, before: Oid | None, after: Oi
     new = None if after is None else table_object(get, after)
     related = old is not None and new is not None and old.uuid == new.uuid
     if old is not None and new is not None and related:
-        gone, came = differing_files(get, old, new)
+        left, right = differing_rows(get, *differing_files(get, old, new))
     else:
-        gone, came = _all_files(get, old), _all_files(get, new)
-    left, right = differing_rows(get, gone, came)
+        left, right = differing_rows(get, _all_files(get, old), {})[0], differing_rows(get, {}, _all_files(get, new))[1]
     ids_left, ids_right = _identities(get, folder, left), _identities(get, folder, right)
     if related:
         left, right, ids_left, ids_right = _without_moved(left, right, ids_left, ids_right)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pyroaring import BitMap
 
 from gristmill.errors import DataError
@@ -27,7 +26,7 @@ from gristmill.store.statistics import ranges
 from gristmill.store.tables import Edit
 
 if TYPE_CHECKING:
-    pass
+    import duckdb
 
 POINT_KEYS = 200
 
@@ -116,16 +115,19 @@ class Keys:
 
     def positions(self, sql: str) -> dict[int, BitMap]:
         """Return, by file, the positions that a query yields as ``f`` and ``p``."""
-        found = self.con.sql(sql).fetchnumpy()
-        return group_positions(np.asarray(found["f"]), np.asarray(found["p"]))
+        return positions_of(self.con, sql)
 
     def close(self) -> None:
         """Drop what was computed."""
         self.con.close()
 
 
-def group_positions(files: np.ndarray, positions: np.ndarray) -> dict[int, BitMap]:
-    """Return the positions of each file as a bitmap."""
+def positions_of(con: duckdb.DuckDBPyConnection, sql: str) -> dict[int, BitMap]:
+    """Return, by file, the positions that a query yields as ``f`` and ``p``."""
+    import numpy as np
+
+    found = con.sql(sql).fetchnumpy()
+    files, positions = np.asarray(found["f"]), np.asarray(found["p"])
     order = np.argsort(files, kind="stable")
     files, positions = files[order], positions[order]
     keys, starts = np.unique(files, return_index=True)

@@ -83,11 +83,21 @@ def _at(fields: tuple[Field, ...], path: Sequence[str], change: Change) -> tuple
 def _inside(type_: Type, path: Sequence[str], change: Change) -> Type:
     if isinstance(type_, StructType):
         return StructType(_at(type_.fields, path, change))
-    if isinstance(type_, ListType) and path[0] == "element" and len(path) > 1:
-        return msgspec.structs.replace(type_, element=_inside(type_.element, path[1:], change))
-    if isinstance(type_, MapType) and path[0] == "value" and len(path) > 1:
-        return msgspec.structs.replace(type_, value=_inside(type_.value, path[1:], change))
+    if isinstance(type_, ListType) and path[0] == "element":
+        part = Field(type_.element_id, "element", type_.element, type_.element_required)
+        return msgspec.structs.replace(type_, element=_part(part, path, change).type)
+    if isinstance(type_, MapType) and path[0] == "value":
+        part = Field(type_.value_id, "value", type_.value, type_.value_required)
+        return msgspec.structs.replace(type_, value=_part(part, path, change).type)
     raise UsageError(f"there is no field `{path[0]}` inside {type_text(type_)}", code="GM-S101")
+
+
+def _part(part: Field, path: Sequence[str], change: Change) -> Field:
+    """Return what becomes of the element of a list or the value of a map, which keeps its name."""
+    changed = _at((part,), path, change)[0]
+    if changed.name != part.name:
+        raise UsageError(f"the {part.name} of a list or map cannot be renamed", code="GM-S104")
+    return changed
 
 
 def _free(fields: tuple[Field, ...], name: str, but: Field | None = None) -> None:
@@ -120,7 +130,8 @@ def _rename(schema: Schema, change: c.RenameColumn) -> Schema:
         return Schema(_at(schema.fields, path, lambda f: msgspec.structs.replace(f, name=change.name)))
 
     def inside(field: Field) -> Field:
-        assert isinstance(field.type, StructType)
+        if not isinstance(field.type, StructType):
+            raise UsageError(f"there is no field `{path[-1]}` to rename", code="GM-S101")
         _free(field.type.fields, change.name)
         fields = _at(field.type.fields, path[-1:], lambda f: msgspec.structs.replace(f, name=change.name))
         return msgspec.structs.replace(field, type=StructType(fields))

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import blake3
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -18,3 +20,8 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def branch_lock(store: Path, branch: str) -> Path:
+    """Return the lock file that whoever moves a branch holds while doing so."""
+    return store / "locks" / blake3.blake3(branch.encode()).hexdigest()[:24]

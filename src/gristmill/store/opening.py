@@ -56,7 +56,7 @@ def _create(path: Path) -> None:
     with locked(path / "locks" / "create"):
         if (path / "catalog.db").exists():
             return
-        half = path / "tmp" / f"new-{os.getpid()}"
+        half = path / "tmp" / f"new-{uuid.uuid4().hex}"
         half.mkdir(exist_ok=True)
         catalog = Catalog(half)
         catalog.create(uuid.uuid4().hex)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gristmill.errors import DataError, UsageError
-from gristmill.model.arrow import fields_to_arrow
 from gristmill.model.scan import ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
 from gristmill.store.datafiles import Output, Written, fit_query, write_batches, write_query
@@ -56,6 +55,8 @@ class Staged:
     @property
     def scan_schema(self) -> pa.Schema:
         """The Arrow schema of what `scan` reads."""
+        from gristmill.model.arrow import fields_to_arrow
+
         return fields_to_arrow(self.schema.fields)
 
     def plan(self, fields: tuple[Field, ...], *, positions: bool = False) -> ScanPlan:
@@ -98,6 +99,7 @@ def stage(out: Output, table: str, schema: Schema, rows: object) -> Staged:
 
 def fitted(stream: pa.RecordBatchReader, schema: Schema, table: str) -> Iterator[pa.RecordBatch]:
     """Yield the batches of a stream with exactly the columns of the schema."""
+    from gristmill.model.arrow import fields_to_arrow
     from gristmill.store.conform import check_columns, fit_batch
 
     check_columns(stream.schema.names, schema.fields, table)

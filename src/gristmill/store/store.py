@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gristmill.errors import Conflict, NotFound, Stale, StoreError, UsageError, did_you_mean
 from gristmill.model.commits import Commit
@@ -12,16 +13,19 @@ from gristmill.model.guard import Guard
 from gristmill.model.names import check_branch_name
 from gristmill.store import history, landing
 from gristmill.store.catalog import FORMAT, Catalog
-from gristmill.store.committing import default_author, set_ref
+from gristmill.store.committing import PATIENCE, default_author, set_ref
 from gristmill.store.counters import Counters
 from gristmill.store.datafiles import Output
-from gristmill.store.diffs import StoreDiff, store_diff
 from gristmill.store.files import checkout
+from gristmill.store.locks import branch_lock, locked
 from gristmill.store.objects import CommitObject, Oid, Tree
 from gristmill.store.records import Records
 from gristmill.store.snapshot import Snapshot
 from gristmill.store.transaction import Transaction
 from gristmill.store.view import FilesState
+
+if TYPE_CHECKING:
+    from gristmill.store.diffs import StoreDiff
 
 Durability = Literal["full", "none"]
 Compact = Literal["auto", "off"]
@@ -162,27 +166,23 @@ class Store:
         guard: Guard | None = None,
         meta: Mapping[str, str] | None = None,
     ) -> str:
-        """Run ``change(tx)`` and commit, again on a fresh snapshot for as long as it is stale; returns the commit."""
-        from gristmill.store.locks import locked
-        from gristmill.store.turns import turn_path
+        """Run ``change(tx)`` and commit, again on a fresh snapshot for as long as it is stale; returns the commit.
 
+        After three failures it holds the branch while it works, so that it gets through.
+        """
         for attempt in range(TRIES):
-            tx = self.begin(branch, message=message, meta=meta)
-            try:
-                if attempt < 3:
+            with ExitStack() as held:
+                if attempt >= PATIENCE:
+                    held.enter_context(locked(branch_lock(self.path, branch)))
+                tx = self.begin(branch, message=message, meta=meta)
+                tx.owns_branch = attempt >= PATIENCE
+                try:
                     change(tx)
                     return tx.commit(guard=guard)
-                with locked(turn_path(self.path, branch)):
-                    tx = self.begin(branch, message=message, meta=meta)
-                    change(tx)
-                    return tx.commit(guard=guard)
-            except Stale:
-                tx.discard()
-                if attempt == TRIES - 1:
-                    raise
-            except BaseException:
-                tx.discard()
-                raise
+                except BaseException as error:
+                    tx.discard()
+                    if not isinstance(error, Stale) or attempt == TRIES - 1:
+                        raise
         raise AssertionError
 
     def publish(
@@ -247,6 +247,8 @@ class Store:
 
     def diff(self, a: str, b: str) -> StoreDiff:
         """Return what changed from one address to another."""
+        from gristmill.store.diffs import store_diff
+
         return store_diff(self, history.resolve(self, a), history.resolve(self, b))
 
     def checkout(self, files: FilesState, folder: Path) -> None:

@@ -266,3 +266,18 @@ def first_token(uuid: str, field_id: int) -> bytes:
 def all_keys(get: Get, state: TableObject) -> set[int]:
     """Return the keys of all files."""
     return {file.first_row_id for file in live_files(get, state)}
+
+
+def id_runs(ids: set[int]) -> tuple[tuple[int, int], ...]:
+    """Return numbers as sorted (first, last) runs.
+
+    >>> id_runs({1, 2, 3, 7})
+    ((1, 3), (7, 7))
+    """
+    found: list[tuple[int, int]] = []
+    for number in sorted(ids):
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return tuple(found)

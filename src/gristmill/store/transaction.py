@@ -19,7 +19,6 @@ from gristmill.model.predicates import Predicate
 from gristmill.model.schema import Allocate, Schema, all_ids, schema_from_arrow
 from gristmill.model.units import Unit
 from gristmill.store import writing
-from gristmill.store.alter import altered, check_key, check_no_nulls, evolve_changes, runs
 from gristmill.store.files import put_folder
 from gristmill.store.maps import map_get, map_items, map_update
 from gristmill.store.objects import Oid, SchemaObject, TableObject, Text, Tree
@@ -27,6 +26,7 @@ from gristmill.store.pending import Pending
 from gristmill.store.staging import SqlSource, Staged, stage
 from gristmill.store.tables import (
     first_token,
+    id_runs,
     schema_of,
 )
 from gristmill.store.view import View
@@ -68,6 +68,7 @@ class Transaction(View):
         self.idempotency_key = idempotency_key
         self.result: str | None = None
         self.sealed = False
+        self.owns_branch = False
         self.also: tuple[Oid, ...] = ()
         self.undoes: tuple[Oid, ...] = ()
         self.reads: set[tuple[str, str]] = set()
@@ -97,6 +98,8 @@ class Transaction(View):
 
     def put_entries(self, space: Space, changes: Mapping[str, bytes | None]) -> None:
         """Set entries of one of the four maps, or remove them with None."""
+        if self.result is not None:
+            raise UsageError("this transaction is committed", code="GM-U022", hint="begin another one")
         root = map_update(self.pending.get, self.pending.put, getattr(self._tree, space), changes)
         self._tree = msgspec.structs.replace(self._tree, **{space: root})
 
@@ -162,7 +165,7 @@ class Transaction(View):
             cluster_by=tuple(fields.field(column).id for column in order),
             properties=dict(properties or {}),
             tokens={field.id: first_token(lineage, field.id) for field in fields.fields},
-            used=runs(set(all_ids(fields.fields))),
+            used=id_runs(set(all_ids(fields.fields))),
         )
         self.whole.add(name)
         self.note("create", name, repr((fields, names, order)).encode())
@@ -199,6 +202,8 @@ class Transaction(View):
 
     def alter(self, name: str, *changes: Change) -> None:
         """Change a table's definition, in order; see `gristmill.model.changes`. No file is rewritten."""
+        from gristmill.store.alter import altered
+
         state = self.state(name)
         for change in changes:
             state = self._checked(name, altered(self, state, change), change)
@@ -207,6 +212,8 @@ class Transaction(View):
         self.note("alter", name, repr(changes).encode())
 
     def _checked(self, name: str, state: TableObject, change: Change) -> TableObject:
+        from gristmill.store.alter import check_key, check_no_nulls
+
         if isinstance(change, SetKey) and change.columns:
             check_key(self, name, state)
         if isinstance(change, SetRequired) and change.required:
@@ -226,6 +233,8 @@ class Transaction(View):
             key: the key it should have from now on, if that should differ. With ``replace`` the rows are not
                 checked for it, as they are about to go: they are dropped where the key changes.
         """
+        from gristmill.store.alter import evolve_changes
+
         names = None if key is None else _names(key)
         changes = evolve_changes(self, self.state(name), schema, replace, names)
         if replace and any(isinstance(change, SetKey) for change in changes):
@@ -343,7 +352,7 @@ class Transaction(View):
     # -- the end ------------------------------------------------------------------------------------
 
     def commit(self, *, guard: Guard | None = None) -> str:
-        """Make everything one commit on the branch and return its id.
+        """Make everything one commit on the branch and return its id; the head's id if nothing differs from it.
 
         Raises:
             Stale: something this transaction read or wrote has been changed by another commit since.

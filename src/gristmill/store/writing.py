@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pyroaring import BitMap
 
 from gristmill.errors import UsageError
@@ -63,8 +62,7 @@ def delete_where(tx: Transaction, name: str, where: Predicate) -> int:
     tx.note("delete", name, repr(where).encode())
     con = compute.connection()
     sql = compute.bind(con, compute.scan_sql(_plan(tx, state, [], where)))
-    found = con.sql(f"SELECT {FILE} AS f, {POSITION} AS p FROM ({sql})").fetchnumpy()
-    return _kill(tx, name, state, edits.group_positions(np.asarray(found["f"]), np.asarray(found["p"])))
+    return _kill(tx, name, state, edits.positions_of(con, f"SELECT {FILE} AS f, {POSITION} AS p FROM ({sql})"))
 
 
 def delete_keys(tx: Transaction, name: str, rows: object) -> int:
