@@ -31,7 +31,7 @@ FRICTIONLESS = {
     "dialect.csv": "1/1",
     "duplicate-column.csv": "1/0",
     "duplicate-rows.csv": "3/0",
-    "invalid.csv": "GM-D013",
+    "invalid.csv": "GM-D113",
     "issue-1009-comma.csv": "1/0",
     "issue-1009-semicolon.csv": "1/0",
     "issue-1066-largecellsize.csv": "19/0",
@@ -65,14 +65,14 @@ UNUSUAL = {
     "int96_from_spark.parquet": "5/1",  # one moment in the year 290000
 }
 BAD_PARQUET = {
-    "ARROW-GH-41317.parquet": "GM-D018",
-    "ARROW-GH-41321.parquet": "GM-D018",
+    "ARROW-GH-41317.parquet": "GM-D118",
+    "ARROW-GH-41321.parquet": "GM-D118",
     "ARROW-GH-43605.parquet": "21186/0",
-    "ARROW-GH-45185.parquet": "GM-D018",
-    "ARROW-GH-47662.parquet": "GM-D018",
-    "ARROW-RS-GH-6229-DICTHEADER.parquet": "GM-D018",
-    "ARROW-RS-GH-6229-LEVELS.parquet": "GM-D018",
-    "PARQUET-1481.parquet": "GM-D018",
+    "ARROW-GH-45185.parquet": "GM-D118",
+    "ARROW-GH-47662.parquet": "GM-D118",
+    "ARROW-RS-GH-6229-DICTHEADER.parquet": "GM-D118",
+    "ARROW-RS-GH-6229-LEVELS.parquet": "GM-D118",
+    "PARQUET-1481.parquet": "GM-D118",
 }
 
 
@@ -196,7 +196,7 @@ def test_unusual_parquet_files(shared_data: Shared) -> None:
     for path in sorted([*folder.glob("*.parquet"), *folder.glob("*.encrypted"), *folder.glob("*.bin")]):
         got = outcome(path, format="parquet")
         if path.suffix != ".parquet" or path.name in PARQUET_REFUSED:
-            assert got == "GM-D018", path.name
+            assert got == "GM-D118", path.name
         else:
             want = UNUSUAL.get(path.name) or f"{pq.ParquetFile(path).metadata.num_rows}/0"
             assert got == want, path.name

@@ -150,10 +150,6 @@ def test_every_flight_stays_one_row(kernel, nycflights):
     f = algebra.input_table("raw.flights", flights.schema)
     w = algebra.input_table("raw.weather", weather.schema)
     joined = algebra.asof_join(f, w, on="time_hour", by="origin", within="2h")
-    counted = (
-        kernel.query(joined.agg(n=ibis._.count(), matched=ibis._.wind_speed.count()))
-        .read_all()
-        .to_pylist()[0]
-    )
+    counted = kernel.query(joined.agg(n=ibis._.count(), matched=ibis._.wind_speed.count())).read_all().to_pylist()[0]
     assert counted["n"] == 336_776
     assert 330_000 < counted["matched"] <= 336_776

@@ -50,9 +50,7 @@ def exact(values: list[float]) -> float:
         return math.inf if total > 0 else -math.inf
 
 
-def rows(
-    kernel: Kernel, xs: list[float], ys: list[float] | None = None, expr: ibis.Table = SUMS
-) -> list[dict]:
+def rows(kernel: Kernel, xs: list[float], ys: list[float] | None = None, expr: ibis.Table = SUMS) -> list[dict]:
     table = pa.table(
         {
             "g": pa.array([0] * len(xs), pa.int64()),
@@ -83,9 +81,7 @@ def test_a_variance_is_correctly_rounded(kernel: Kernel, xs: list[float], shift:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), anything, anything), min_size=1, max_size=60), st.randoms())
-def test_order_and_splits_change_no_bit(
-    kernel: Kernel, data: list[tuple[int, float, float]], rng: random.Random
-):
+def test_order_and_splits_change_no_bit(kernel: Kernel, data: list[tuple[int, float, float]], rng: random.Random):
     def run(parts: list[list[tuple[int, float, float]]]) -> list[tuple[object, ...]]:
         tables = [
             pa.table(
@@ -131,9 +127,7 @@ def test_threads_and_files_change_no_bit(tmp_path: Path):
 
 
 def test_windows_are_exact_too(kernel: Kernel):
-    expr = T.mutate(
-        s=T.x.sum().over(group_by="g"), m=T.x.mean().over(group_by="g"), c=T.x.cumsum(order_by="y")
-    )
+    expr = T.mutate(s=T.x.sum().over(group_by="g"), m=T.x.mean().over(group_by="g"), c=T.x.cumsum(order_by="y"))
     xs = [1e16, 1.0, 1.0, -1e16]
     found = sorted(rows(kernel, xs, [1.0, 2.0, 3.0, 4.0], expr), key=lambda r: r["y"])
     assert [r["s"] for r in found] == [2.0] * 4
@@ -173,9 +167,7 @@ def test_sums_of_float32_and_decimals_and_booleans(kernel: Kernel):
         ),
     )
     (row,) = (
-        kernel.query(t.agg(f=t.f.sum(), d=t.d.sum(), b=t.b.sum(), m=t.d.mean(), n=t.b.mean()))
-        .read_all()
-        .to_pylist()
+        kernel.query(t.agg(f=t.f.sum(), d=t.d.sum(), b=t.b.sum(), m=t.d.mean(), n=t.b.mean())).read_all().to_pylist()
     )
     assert row["f"] == exact([float(v) for v in pa.array([0.1, 0.2], pa.float32()).to_pylist()])
     assert (str(row["d"]), row["b"], row["n"]) == ("3.30", 2, 1.0)

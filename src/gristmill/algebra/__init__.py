@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gristmill.algebra.asof import asof_join as asof_join
     from gristmill.algebra.columns import ColumnOrigins as ColumnOrigins
     from gristmill.algebra.columns import column_lineage as column_lineage
-    from gristmill.algebra.hashing import hash as hash  # noqa: A004
+    from gristmill.algebra.hashing import hash as hash
     from gristmill.algebra.hashing import row_random as row_random
     from gristmill.algebra.hashing import split as split
     from gristmill.algebra.identity import fingerprint as fingerprint

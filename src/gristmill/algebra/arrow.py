@@ -12,7 +12,7 @@ from gristmill.errors import DefinitionError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CODE = "GM-P030"
+_CODE = "GM-P130"
 
 
 def input_table(name: str, schema: pa.Schema) -> ibis.Table:
@@ -30,9 +30,7 @@ def arrow_schema(schema: ibis.Schema) -> pa.Schema:
     """Return the Arrow schema of an Ibis one, nullability included."""
     import pyarrow as pa
 
-    return pa.schema(
-        [pa.field(name, to_arrow(dtype), nullable=dtype.nullable) for name, dtype in schema.items()]
-    )
+    return pa.schema([pa.field(name, to_arrow(dtype), nullable=dtype.nullable) for name, dtype in schema.items()])
 
 
 def from_arrow(dtype: pa.DataType) -> dt.DataType:

@@ -22,7 +22,7 @@ _UNIT_US = {
     "w": 604_800_000_000,
 }
 _WITHIN = re.compile(r"\s*(\d+)\s*([a-z]+)\s*")
-_CODE = "GM-P027"
+_CODE = "GM-P127"
 
 Key = str | tuple[str, str]
 
@@ -70,9 +70,7 @@ def asof_join(
     for name in ties:
         _column(right, name, "right")
     if direction not in ("backward", "forward", "nearest"):
-        raise DefinitionError(
-            f"unknown direction `{direction}`", code=_CODE, hint="backward, forward or nearest"
-        )
+        raise DefinitionError(f"unknown direction `{direction}`", code=_CODE, hint="backward, forward or nearest")
     used = {other for name, other in (on_pair, *pairs) if name == other}
     picks = _picks(left, right, used, suffix)
     rest = tuple(dict.fromkeys([*ties, *(c for c in right.columns)]))

@@ -33,7 +33,7 @@ import ibis.expr.operations as ops
 from gristmill.algebra.nodes import Formula, RowRandom
 from gristmill.errors import DefinitionError
 
-_CODE = "GM-P028"
+_CODE = "GM-P128"
 _RANGE = 2**63
 
 
@@ -78,9 +78,7 @@ def split(
     """
     shares: list[Fraction] = [Fraction(str(share)) for share in parts.values()]
     if not shares or min(shares) < 0 or abs(sum(shares, Fraction(0)) - 1) > Fraction(1, 10**9):
-        raise DefinitionError(
-            "split: the shares must add up to 1", code=_CODE, hint='{"train": 0.8, "test": 0.2}'
-        )
+        raise DefinitionError("split: the shares must add up to 1", code=_CODE, hint='{"train": 0.8, "test": 0.2}')
     if name in table.columns:
         raise DefinitionError(f"split: there is a column `{name}` already", code=_CODE, hint="pass name=")
     keys = [table[column] for column in ([by] if isinstance(by, str) else by)]
@@ -89,9 +87,7 @@ def split(
     branches = []
     for label, share in zip(labels[:-1], shares[:-1], strict=True):
         bound += share
-        branches.append(
-            (mixed < ibis.literal(min(int(bound * _RANGE), _RANGE - 1), "int64"), ibis.literal(label))
-        )
+        branches.append((mixed < ibis.literal(min(int(bound * _RANGE), _RANGE - 1), "int64"), ibis.literal(label)))
     last = ibis.literal(labels[-1])
     return table.mutate(**{name: ibis.cases(*branches, else_=last) if branches else last})
 

@@ -17,9 +17,7 @@ def total_limit(node: ops.Limit) -> ops.Limit:
     """Extend the order below a limit with all other columns, so that ties are cut the same way every time."""
     below = node.parent
     if not isinstance(below, ops.Sort):
-        raise DefinitionError(
-            "`limit()` without an order", code=ORDER, hint="put order_by(...) right before it"
-        )
+        raise DefinitionError("`limit()` without an order", code=ORDER, hint="put order_by(...) right before it")
     keys = _extended(below.keys, (ops.Field(below.parent, name) for name in below.parent.schema.names))
     return node if keys == below.keys else node.copy(parent=below.copy(keys=keys))
 

@@ -11,13 +11,13 @@ from ibis.expr.operations.udf import AggUDF, ScalarUDF
 
 from gristmill.errors import DefinitionError
 
-CLOCK = "GM-P020"
-RANDOM = "GM-P021"
-ORDER = "GM-P022"
-ENGINE = "GM-P023"
-JOIN = "GM-P024"
-BOUND = "GM-P025"
-UNKNOWN = "GM-P026"
+CLOCK = "GM-P120"
+RANDOM = "GM-P121"
+ORDER = "GM-P122"
+ENGINE = "GM-P123"
+JOIN = "GM-P124"
+BOUND = "GM-P125"
+UNKNOWN = "GM-P126"
 
 REFUSED: dict[type[ops.Node], tuple[str, str, str]] = {
     ops.TimestampNow: (

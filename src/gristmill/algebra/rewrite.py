@@ -193,9 +193,7 @@ class _Parts:
 
     def rejoin(self, value: ops.Value, inner: ops.Relation) -> ops.Value:
         """Return the value with every reduction read from the relation that computes it."""
-        subs: dict[ops.Node, ops.Node] = {
-            part: ops.Field(inner, self._name(i)) for part, i in self._names.items()
-        }
+        subs: dict[ops.Node, ops.Node] = {part: ops.Field(inner, self._name(i)) for part, i in self._names.items()}
         if isinstance(inner, ops.Project):
             subs |= {
                 field: ops.Field(inner, field.name)
@@ -224,7 +222,5 @@ def _row_random_formula(node: RowRandom, parent: ops.Relation) -> Formula:
             )
         keys = (ops.Field(parent, _ROW_ID),)
     mixed = hash_node([ops.Literal(node.seed, dt.int64), *keys])
-    encoded = mixed.replace(
-        lambda n, changed: scalar(n.__recreate__(changed) if changed else n), filter=ops.Value
-    )
+    encoded = mixed.replace(lambda n, changed: scalar(n.__recreate__(changed) if changed else n), filter=ops.Value)
     return Formula(rule="unit_interval", args_=(encoded,), type_=dt.float64)

@@ -91,9 +91,9 @@ AGGREGATES: tuple[Rule, ...] = (
         "the exact error of a product, in units of 2^-62 (Dekker 1971)",
         "TRY_CAST((({h} * {k} - {a} * {b} + {h} * ({b} - {k}) + ({a} - {h}) * {k})"
         " + ({a} - {h}) * ({b} - {k}))"
-        f" * {TWO_62}.0::DOUBLE AS HUGEINT)".replace(
-            "{h}", f"({_SPLIT} * {{a}} - ({_SPLIT} * {{a}} - {{a}}))"
-        ).replace("{k}", f"({_SPLIT} * {{b}} - ({_SPLIT} * {{b}} - {{b}}))"),
+        f" * {TWO_62}.0::DOUBLE AS HUGEINT)".replace("{h}", f"({_SPLIT} * {{a}} - ({_SPLIT} * {{a}} - {{a}}))").replace(
+            "{k}", f"({_SPLIT} * {{b}} - ({_SPLIT} * {{b}} - {{b}}))"
+        ),
         "see above",
     ),
     Rule(
@@ -129,8 +129,7 @@ AGGREGATES: tuple[Rule, ...] = (
         "mode",
         "mode(x)",
         "the most frequent value; among several the least",
-        "list_sort(list_transform(map_entries({a}), "
-        "lambda e: {'n': -CAST(e.value AS BIGINT), 'v': e.key}))[1].v",
+        "list_sort(list_transform(map_entries({a}), lambda e: {'n': -CAST(e.value AS BIGINT), 'v': e.key}))[1].v",
         "DuckDB takes the one it saw first",
         (Probe("t.a.mode()", (1,), ints(a=(2, 1, 2, 1, 3))),),
     ),

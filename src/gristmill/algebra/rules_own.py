@@ -45,8 +45,7 @@ OWN: tuple[Rule, ...] = (
         "hash_float",
         "gm.hash: floats",
         "",
-        "COALESCE('f' || replace(printf('%.16e', CAST({a} AS DOUBLE) + 0.0::DOUBLE), '-nan', 'nan')"
-        " || ';', '_;')",
+        "COALESCE('f' || replace(printf('%.16e', CAST({a} AS DOUBLE) + 0.0::DOUBLE), '-nan', 'nan') || ';', '_;')",
         "",
     ),
     Rule("hash_text", "gm.hash: text", "", "COALESCE('s' || strlen({a}) || ':' || {a} || ';', '_;')", ""),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from gristmill.algebra.rule import NAN, Probe, Rule, ints, one
 
-_NUMBER = (
-    r"regexp_full_match({a}, '(?i)\s*[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf|infinity)\s*')"
-)
+_NUMBER = r"regexp_full_match({a}, '(?i)\s*[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf|infinity)\s*')"
 
 TEXT: tuple[Rule, ...] = (
     Rule(
@@ -54,10 +52,7 @@ TEXT: tuple[Rule, ...] = (
         "DuckDB reads '1.5' as 2, '1e3' as 1000, '1_000' as 1000 and '0x1F' as 31",
         (
             Probe("t.a.cast('int64')", (12, -3, None), one("string", " 12 ", "-3", None)),
-            *(
-                Probe("t.a.cast('int64')", "DataError", one("string", s))
-                for s in ("1.5", "1e3", "1_000", "0x1F", "")
-            ),
+            *(Probe("t.a.cast('int64')", "DataError", one("string", s)) for s in ("1.5", "1e3", "1_000", "0x1F", "")),
             Probe("t.a.try_cast('int64')", (None, 7), one("string", "1.5", "7")),
         ),
     ),

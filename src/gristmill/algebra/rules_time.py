@@ -23,9 +23,7 @@ TIME: tuple[Rule, ...] = (
         "CAST({a} AS DATE)",
         "DuckDB answers with a timestamp",
         (
-            Probe(
-                "(t.a + ibis.interval(months=1)).cast('string')", ("2026-02-28",), one("date", "2026-01-31")
-            ),
+            Probe("(t.a + ibis.interval(months=1)).cast('string')", ("2026-02-28",), one("date", "2026-01-31")),
             Probe("(t.a - ibis.interval(days=1)).cast('string')", ("2026-01-30",), one("date", "2026-01-31")),
         ),
     ),

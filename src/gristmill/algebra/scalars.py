@@ -12,7 +12,7 @@ from gristmill.algebra.nodes import Formula
 from gristmill.algebra.sums import HUGE, as_double, as_int64
 from gristmill.errors import DefinitionError
 
-_REGEX = "GM-P029"
+_REGEX = "GM-P129"
 _NOT_RE2 = re.compile(r"\(\?(?:[=!>]|<[=!]|P=)|\\[1-9]|\\k<")
 
 
@@ -59,9 +59,7 @@ def _decimal_arithmetic(node: ops.NumericBinary) -> ops.Value:
     else:
         precision, scale = max(p - s, q - t) + max(s, t) + 1, max(s, t)
     if scale > 38:
-        raise DefinitionError(
-            "the product of these decimals has more than 38 places", hint="round one of them"
-        )
+        raise DefinitionError("the product of these decimals has more than 38 places", hint="round one of them")
     sides = tuple(v if v.dtype.is_decimal() else as_int64(v) for v in (node.left, node.right))
     sign = {ops.Add: "+", ops.Subtract: "-", ops.Multiply: "*"}[type(node)]
     dtype = dt.Decimal(min(precision, 38), scale)
@@ -93,13 +91,9 @@ def _decimal_floor_divide(node: ops.FloorDivide) -> ops.Value:
     sides = [_decimal(v.dtype) for v in (node.left, node.right)]
     scale = max(s for _, s in sides)
     if max(p - s for p, s in sides) + 2 * scale > 38:
-        raise DefinitionError(
-            "`//` on these decimals needs more than 38 digits", hint="cast to fewer places first"
-        )
+        raise DefinitionError("`//` on these decimals needs more than 38 digits", hint="cast to fewer places first")
     texts = (str(10**scale), sql_type(dt.Decimal(38, scale)))
-    steps = tuple(
-        Formula(rule="decimal_steps", args_=(v,), texts=texts, type_=HUGE) for v in (node.left, node.right)
-    )
+    steps = tuple(Formula(rule="decimal_steps", args_=(v,), texts=texts, type_=HUGE) for v in (node.left, node.right))
     quotient = Formula(rule="integer_floor_divide", args_=steps, type_=HUGE)
     return Formula(rule="integer_sum", args_=(quotient,), texts=("BIGINT",), type_=dt.int64)
 

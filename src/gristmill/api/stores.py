@@ -1,10 +1,10 @@
 """The store alone: open it, hold a branch or a snapshot, read and write tables.
 
-    store = gm.open("shop/.gristmill", create=True)
-    main = store["main"]
-    airlines = main.create_table("ref.airlines", schema, key="carrier")
-    airlines.append(rows)
-    store.at("main~1")["ref.airlines"].to_polars()
+store = gm.open("shop/.gristmill", create=True)
+main = store["main"]
+airlines = main.create_table("ref.airlines", schema, key="carrier")
+airlines.append(rows)
+store.at("main~1")["ref.airlines"].to_polars()
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     from gristmill.model.commits import Commit
     from gristmill.model.predicates import Predicate
@@ -235,7 +234,9 @@ class Changes:
 class Scan:
     """Some columns and rows of a table, read when asked for."""
 
-    def __init__(self, view: View, name: str, columns: Sequence[str] | None = None, where: Predicate | None = None) -> None:
+    def __init__(
+        self, view: View, name: str, columns: Sequence[str] | None = None, where: Predicate | None = None
+    ) -> None:
         self._view, self._name, self._columns, self._where = view, name, columns, where
 
     def batches(self) -> pa.RecordBatchReader:
@@ -273,7 +274,7 @@ class ChangingTable(Scan):
     @property
     def schema(self) -> pa.Schema:
         """The columns."""
-        return self._tx.state_of(self._name).schema.to_arrow()
+        return self._tx.schema_of(self._name).to_arrow()
 
     def __len__(self) -> int:
         return self._tx.table(self._name).row_count
@@ -394,7 +395,9 @@ class Table(Scan):
 
     def _writable(self) -> str:
         if self.branch is None:
-            raise UsageError(f"`{self.name}` was opened at a fixed commit", code="GM-U009", hint='open it as store["main"]')
+            raise UsageError(
+                f"`{self.name}` was opened at a fixed commit", code="GM-U009", hint='open it as store["main"]'
+            )
         return self.branch
 
 
@@ -406,7 +409,7 @@ def predicate(view: View, name: str, where: object) -> Predicate | None:
     if where is None:
         return None
     if isinstance(where, str):
-        return parse_where(where, view.state_of(name).schema.to_arrow().names)
+        return parse_where(where, view.schema_of(name).to_arrow().names)
     if type(where).__module__.startswith("pyarrow"):
         return from_pyarrow(where)
     return where  # type: ignore[return-value]

@@ -77,7 +77,7 @@ def _named(unit: str) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"the file cannot be read: {text:.300}", where=unit, code="GM-D018") from error
+        raise DataError(f"the file cannot be read: {text:.300}", where=unit, code="GM-D118") from error
 
 
 @contextmanager
@@ -248,7 +248,7 @@ class Fitter:
             if name not in self._own:
                 raise DataError(
                     f"the file has the column `{name}`, which the source does not know",
-                    code="GM-D014",
+                    code="GM-D114",
                     where=self.unit,
                     hint=did_you_mean(name, list(self._own)) or "infer the source's shape again",
                 )

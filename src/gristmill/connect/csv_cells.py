@@ -168,7 +168,7 @@ class CellReader:
         if table.num_rows != rows:
             raise DataError(
                 f"two ways of finding records disagree: {rows} and {table.num_rows}",
-                code="GM-D010",
+                code="GM-D110",
                 hint="declare delimiter, quote and escape of this source",
             )
         if marked and self._parse.ignore_empty_lines is False:

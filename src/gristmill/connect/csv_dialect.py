@@ -150,7 +150,7 @@ def _with_header(reading: _Reading, declared: Declared, notes: list[str], unit: 
         if enough and declared.header is not False:
             raise DataError(
                 f"the first record has {len(cells[0])} cells and the others have {usual}",
-                code="GM-D013",
+                code="GM-D113",
                 where=f"{unit}:{reading.dialect.skip + 1}",
                 hint="declare header=[...names], or skip= the lines before the header",
                 examples=[b",".join(record).decode("utf-8", "replace")[:120] for record in cells[:2]],

@@ -63,7 +63,7 @@ def header_names(cells: Sequence[bytes], *, unit: str) -> tuple[list[str], list[
             name = cell.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             message = f"the name of column {number} is not in the declared encoding"
-            raise DataError(message, where=f"{unit}:1:{number}", code="GM-D012", hint="declare encoding=") from error
+            raise DataError(message, where=f"{unit}:1:{number}", code="GM-D112", hint="declare encoding=") from error
         if "\0" in name:
             raise DataError(f"the name of column {number} holds a NUL byte", where=f"{unit}:1:{number}")
         wanted, copy = name or f"column{number}", 1
@@ -255,7 +255,7 @@ class CsvRows:
         if extra:
             raise DataError(
                 f"the file has the column `{extra[0]}`, which the source does not know",
-                code="GM-D014",
+                code="GM-D114",
                 where=self._unit,
                 hint=did_you_mean(extra[0], own) or "infer the source's shape again",
             )

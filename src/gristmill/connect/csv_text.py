@@ -100,7 +100,7 @@ class Decoder:
             return self._decoder.decode(block, final).encode("utf-8", "surrogatepass")
         except UnicodeError as error:
             message = f"the content is no {self.encoding}: {error}"
-            raise DataError(message, code="GM-D012", hint="declare the right encoding") from error
+            raise DataError(message, code="GM-D112", hint="declare the right encoding") from error
 
     def offsets(self, octets: bytes, starts: Positions, base: int) -> Positions | None:
         """Return the byte offset in the file of each position in a decoded block."""

@@ -87,7 +87,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
         if self.on_change == "refuse":
             raise DataError(
                 "the file was landed before and its content has changed",
-                code="GM-D016",
+                code="GM-D116",
                 where=file.name,
                 hint='restore it, deliver the change as a new file, or set on_change="replace"',
             )
@@ -104,7 +104,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
         if not units:
             raise DataError(
                 "there is no file to infer a shape from",
-                code="GM-D017",
+                code="GM-D117",
                 where=_without_secret(self.pattern),
                 hint="check the pattern: it is relative to the project's folder",
             )

@@ -34,7 +34,7 @@ def infer_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str
     if clash:
         raise DataError(
             f"`{clash[0]}` is a column of the files and of their folders",
-            code="GM-D015",
+            code="GM-D115",
             where=units[0],
             hint="partitions=False, or name the ones to take",
         )
@@ -91,7 +91,7 @@ def _json_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str
     for unit in units:
         inference.feed(source.content(root, unit), kind, unit=unit)
     if not inference.columns:
-        raise DataError("no file holds an object: there is nothing to infer", code="GM-D017", where=units[0])
+        raise DataError("no file holds an object: there is nothing to infer", code="GM-D117", where=units[0])
     kinds = {name: seen.kind() for name, seen in inference.columns.items()}
     columns = tuple(Column(name, source.types.get(name) or kind or TEXT) for name, kind in kinds.items())
     guessed = {name: kind for name, kind in kinds.items() if name not in source.types}
@@ -117,7 +117,7 @@ def _columnar_shape(source: FilesSource, root: Path, units: Sequence[str], kind:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         hint = "declare types= for the column, or split the source"
-        raise DataError(f"the files disagree: {error}", code="GM-D019", where=units[-1], hint=hint) from error
+        raise DataError(f"the files disagree: {error}", code="GM-D119", where=units[-1], hint=hint) from error
     columns = tuple(
         Column(field.name, source.types.get(field.name) or type_text(normal(field.type)), field.nullable)
         for field in schema
@@ -141,7 +141,7 @@ def _csv_shape(source: FilesSource, root: Path, units: Sequence[str]) -> Shape:
         names = inference.feed(source.content(root, unit), dialect, unit=unit, names=given)
         order += [name for name in names if name not in order]
     if dialect is None:
-        raise DataError("the files are empty: there is nothing to infer", code="GM-D017", where=units[0])
+        raise DataError("the files are empty: there is nothing to infer", code="GM-D117", where=units[0])
     columns = []
     for name in order:
         guess = inference.guesses[name]

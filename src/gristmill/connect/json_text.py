@@ -117,7 +117,7 @@ def texts(blocks: Iterator[bytes], kind: str, *, unit: str) -> Iterator[list[Tex
     """
     first = next(blocks, b"")
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError("the text is UTF-16; JSON is UTF-8", where=unit, code="GM-D012")
+        raise DataError("the text is UTF-16; JSON is UTF-8", where=unit, code="GM-D112")
     start = 3 if first.startswith(_BOM) else 0
     layout = layout_of(first, kind)
     cutter = _Cutter(layout, unit, start)

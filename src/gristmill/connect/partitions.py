@@ -48,7 +48,7 @@ def partition_types(units: Iterable[str], chosen: tuple[str, ...] | None) -> dic
         values = partition_values(unit)
         for name in chosen or ():
             if name not in values:
-                raise DataError(f"no folder is called `{name}=...`", where=unit, code="GM-D015")
+                raise DataError(f"no folder is called `{name}=...`", where=unit, code="GM-D115")
         for name, value in values.items():
             if chosen is None or name in chosen:
                 guesses.setdefault(name, Guess(())).widen(pa.array([value], pa.string()))
@@ -69,6 +69,6 @@ def partition_constants(unit: str, shape: Shape) -> Mapping[str, object]:
         typed, bad = exact_cast(pa.array([text], pa.string()), parse_type(kinds[name]))
         if bad[0]:
             message = f"the folder value {text!r} of `{name}` is no {kinds[name]}"
-            raise DataError(message, where=unit, code="GM-D015")
+            raise DataError(message, where=unit, code="GM-D115")
         out[name] = typed[0].as_py()
     return out

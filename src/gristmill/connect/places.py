@@ -114,7 +114,7 @@ def _members(root: Path, archive: Seen) -> list[Seen]:
         if len(infos) > MEMBERS_LIMIT:
             raise DataError(f"the archive holds more than {MEMBERS_LIMIT} files", where=archive.name)
         if sum(info.compress_size for info in infos) > archive.size_bytes:
-            raise DataError("the archive's files overlap", where=archive.name, code="GM-D011")
+            raise DataError("the archive's files overlap", where=archive.name, code="GM-D111")
         for info in infos:
             _check_member(info, archive.name)
         return [
@@ -127,9 +127,9 @@ def _members(root: Path, archive: Seen) -> list[Seen]:
 def _check_member(info: zipfile.ZipInfo, archive: str) -> None:
     parts = info.filename.split("/")
     if ".." in parts or parts[0] == "" or "\\" in info.filename or "\0" in info.filename or ":" in parts[0]:
-        raise DataError(f"the archive holds the unsafe name {info.filename!r}", where=archive, code="GM-D011")
+        raise DataError(f"the archive holds the unsafe name {info.filename!r}", where=archive, code="GM-D111")
     if info.flag_bits & 1:
-        raise DataError(f"{info.filename!r} is encrypted", where=archive, code="GM-D011")
+        raise DataError(f"{info.filename!r} is encrypted", where=archive, code="GM-D111")
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def _zip(file: IO[bytes], name: str) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(file) as bundle:
             yield bundle
     except (zipfile.BadZipFile, NotImplementedError, KeyError) as error:
-        raise DataError(f"the archive cannot be read: {error}", where=name, code="GM-D011") from error
+        raise DataError(f"the archive cannot be read: {error}", where=name, code="GM-D111") from error
 
 
 @contextmanager
@@ -204,7 +204,7 @@ class Content:
             raise DataError(
                 "the file changed while it was read",
                 where=self._name,
-                code="GM-D020",
+                code="GM-D120",
                 hint="deliver files under another name and rename them when whole",
                 retryable=True,
             )
@@ -215,7 +215,7 @@ class Content:
                 return bytes(read(size))
             except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
                 message = f"the {self._codec} content is damaged: {error}"
-                raise DataError(message, where=self._name, code="GM-D011") from error
+                raise DataError(message, where=self._name, code="GM-D111") from error
 
         return guarded
 

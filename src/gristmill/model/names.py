@@ -23,7 +23,7 @@ def check_table_name(name: str) -> str:
     if len(name) > 200 or not _TABLE.fullmatch(name):
         raise UsageError(
             f"a table cannot be called {name!r}",
-            code="GM-U010",
+            code="GM-U110",
             hint="use letters, digits and underscores, in parts joined by dots, such as `raw.flights`",
         )
     return name
@@ -48,7 +48,7 @@ def check_branch_name(name: str) -> str:
     if not fits:
         raise UsageError(
             f"a branch or tag cannot be called {name!r}",
-            code="GM-U011",
+            code="GM-U111",
             hint="use letters, digits, `-`, `_`, `.` and `/`, such as `fix/prices`",
         )
     return name

@@ -41,7 +41,7 @@ def parse_ref(text: str) -> Ref:
     if not match:
         raise UsageError(
             f"{text!r} is not the address of a commit",
-            code="GM-U012",
+            code="GM-U112",
             hint="write `main`, `main~2`, `main@2026-11-01`, a tag, or the start of a commit's hash",
         )
     before = None if match["at"] is None else _instant(match["at"], text)
@@ -58,7 +58,7 @@ def _instant(text: str, whole: str) -> int:
     except ValueError:
         raise UsageError(
             f"{text!r} in {whole!r} is not a date",
-            code="GM-U012",
+            code="GM-U112",
             hint="write `main@2026-11-01` or `main@2026-11-01T09:30:00`",
         ) from None
     if moment.tzinfo is None:

@@ -50,7 +50,7 @@ def _evaluate_stored(ctx: Context, snapshot: View, node: Node) -> None:
 
     if node.kind == "source":
         if node.name not in snapshot:
-            raise NotFound(f"`{node.name}` has not landed yet", code="GM-S010", hint="gristmill run lands it")
+            raise NotFound(f"`{node.name}` has not landed yet", code="GM-U013", hint="gristmill run lands it")
         compute.register(ctx.kernel.connection, node.name, snapshot.scan(node.name))
     else:
         evaluate(ctx, node)

@@ -78,7 +78,7 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
     except Exception as error:
         raise EngineError(
             f"`{node.name}` could not be computed: {str(error).splitlines()[0]}",
-            code="GM-E010",
+            code="GM-E020",
             where=str(node.place),
             hint=f"`gristmill preview {node.name}` computes a few rows",
         ) from error

@@ -96,7 +96,7 @@ def check_key(tx: Transaction, name: str, state: TableObject) -> None:
     twice = con.sql(f"SELECT * FROM ({sql}) GROUP BY ALL HAVING count(*) > 1 LIMIT 3").fetchall()
     if twice:
         raise DataError(
-            f"rows of `{name}` share a key", code="GM-D014", where=name, examples=[str(row) for row in twice]
+            f"rows of `{name}` share a key", code="GM-D214", where=name, examples=[str(row) for row in twice]
         )
 
 
@@ -112,7 +112,7 @@ def check_no_nulls(tx: Transaction, name: str, state: TableObject, columns: tupl
         if rows:
             raise DataError(
                 f"column `{column}` of `{name}` has nulls",
-                code="GM-D011",
+                code="GM-D211",
                 where=name,
                 examples=[str(r) for r in rows],
             )

@@ -18,16 +18,16 @@ def check_columns(names: Sequence[str], fields: Sequence[Field], table: str) -> 
     if unknown:
         raise DataError(
             f"the rows have a column `{unknown[0]}` that `{table}` does not have",
-            code="GM-D010",
+            code="GM-D210",
             where=table,
             hint=did_you_mean(unknown[0], known) or f"add it first, or drop it from the rows: {', '.join(unknown)}",
         )
     if len(set(names)) < len(names):
-        raise DataError("the rows have two columns of one name", code="GM-D010", where=table)
+        raise DataError("the rows have two columns of one name", code="GM-D210", where=table)
     missing = [f.name for f in fields if f.required and f.name not in names]
     if missing:
         raise DataError(
-            f"the rows lack the column `{missing[0]}`, which `{table}` requires", code="GM-D011", where=table
+            f"the rows lack the column `{missing[0]}`, which `{table}` requires", code="GM-D211", where=table
         )
 
 
@@ -59,7 +59,7 @@ def cast_column(column: pa.Array, target: pa.DataType, name: str, table: str) ->
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise DataError(
             f"column `{name}` holds {column.type} that does not fit {target}: {error}",
-            code="GM-D012",
+            code="GM-D212",
             where=f"{table}.{name}",
             hint="cast it before writing, or widen the column",
             examples=_misfits(column, target),
@@ -99,7 +99,7 @@ def _null_error(batch: pa.RecordBatch, column: pa.Array, name: str, table: str) 
     rows = pc.indices_nonzero(column.is_null())[:3]
     return DataError(
         f"column `{name}` of `{table}` requires a value and {column.null_count} rows have none",
-        code="GM-D011",
+        code="GM-D211",
         where=f"{table}.{name}",
         examples=[str(row) for row in batch.take(rows).to_pylist()],
     )

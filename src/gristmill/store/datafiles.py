@@ -275,7 +275,7 @@ def fit_query(con: duckdb.DuckDBPyConnection, sql: str, fields: tuple[Field, ...
         if own is not None and not _fits(type_text(own.type), type_text(field.type)):
             raise DataError(
                 f"the query's column `{field.name}` is {type_text(own.type)}, and the table's {type_text(field.type)}",
-                code="GM-D012",
+                code="GM-D212",
                 where=f"{table}.{field.name}",
                 hint=f"write CAST({quote(field.name)} AS {type_sql(field.type)}) in the query",
             )

@@ -142,7 +142,7 @@ def refuse_repeats(keys: Keys, table: str) -> None:
     if empty:
         raise DataError(
             f"rows for `{table}` have no value in the key",
-            code="GM-D013",
+            code="GM-D213",
             where=table,
             examples=[_key_text(keys, row) for row in empty],
         )
@@ -150,7 +150,7 @@ def refuse_repeats(keys: Keys, table: str) -> None:
     if twice:
         raise DataError(
             f"rows for `{table}` share a key with each other",
-            code="GM-D014",
+            code="GM-D214",
             where=table,
             hint="keep one row per key",
             examples=[_key_text(keys, row) for row in twice],
@@ -163,7 +163,7 @@ def refuse_known(keys: Keys, table: str) -> None:
     if known:
         raise DataError(
             f"`{table}` already has rows with these keys",
-            code="GM-D014",
+            code="GM-D214",
             where=table,
             hint="use upsert to replace them",
             examples=[_key_text(keys, row) for row in known],

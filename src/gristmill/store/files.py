@@ -20,11 +20,11 @@ def content_path(digest: str) -> str:
 def put_folder(out: Output, folder: Path) -> dict[str, bytes]:
     """Take every file below a folder into the store and return their entries by path."""
     if not folder.is_dir():
-        raise UsageError(f"`{folder}` is not a folder", code="GM-U016")
+        raise UsageError(f"`{folder}` is not a folder", code="GM-U116")
     entries = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise UsageError(f"`{path}` leads out of the folder", code="GM-U016", hint="copy the file into it")
+            raise UsageError(f"`{path}` leads out of the folder", code="GM-U116", hint="copy the file into it")
         if path.is_file():
             entries[path.relative_to(folder).as_posix()] = put_file(out, path)
     return entries

@@ -52,7 +52,7 @@ def _base(store: Store, ref: Ref) -> Oid:
         if rows:
             raise UsageError(
                 f"`{ref.base}` is the start of several commits",
-                code="GM-U019",
+                code="GM-U119",
                 examples=[row[0].hex() for row in rows],
                 hint="give more digits",
             )

@@ -39,7 +39,7 @@ def open_store(
         StoreError: the store was written by a newer version.
     """
     if data is not None or "://" in os.fspath(url):
-        raise UsageError("a store is a local folder", code="GM-U017", hint="give the path of a folder")
+        raise UsageError("a store is a local folder", code="GM-U117", hint="give the path of a folder")
     path = Path(url).absolute()
     if not (path / "catalog.db").exists():
         if not create:

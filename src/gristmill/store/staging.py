@@ -123,7 +123,7 @@ def to_reader(rows: object) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_stream(rows)
     raise UsageError(
         f"{type(rows).__name__} is not rows",
-        code="GM-U013",
+        code="GM-U113",
         hint="give an Arrow table or stream, a pandas or Polars frame, or a SqlSource",
     )
 
@@ -144,7 +144,7 @@ def check_required(staged: Staged, fields: tuple[Field, ...]) -> None:
             staged.discard()
             raise DataError(
                 f"column `{field.name}` of `{staged.table}` requires a value and some rows have none",
-                code="GM-D011",
+                code="GM-D211",
                 where=f"{staged.table}.{field.name}",
                 examples=[str(row) for row in bad.to_pylist()],
             )

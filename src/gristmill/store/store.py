@@ -133,6 +133,7 @@ class Store:
         author: str | None = None,
         meta: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
+        at: str | None = None,
     ) -> Transaction:
         """Begin a transaction on a branch; see `gristmill.store.transaction.Transaction`.
 
@@ -142,10 +143,13 @@ class Store:
             author: who; by default ``GRISTMILL_AUTHOR`` or the account.
             meta: kept with the commit.
             idempotency_key: a repeated request with this key returns the first outcome.
+            at: the commit it reads at, one of the branch's past; its head if None.
         """
         head = self.head(branch)
         if head is None:
             raise self._no_ref("branch", branch)
+        if at is not None:
+            head = history.resolve(self, at)
         return Transaction(
             self,
             branch,
@@ -294,7 +298,7 @@ class Store:
     def delete_branch(self, name: str) -> None:
         """Drop a branch; its commits stay in the reflog's reach."""
         if name == MAIN:
-            raise UsageError("`main` cannot be deleted", code="GM-U018")
+            raise UsageError("`main` cannot be deleted", code="GM-U118")
         self._drop_ref("branch", name)
 
     def rename_branch(self, name: str, new: str) -> None:

@@ -295,7 +295,7 @@ class Transaction(View):
             keys: or rows whose keys are among these; Arrow rows with the key's columns.
         """
         if (where is None) == (keys is None):
-            raise UsageError("delete takes either a predicate or keys", code="GM-U014")
+            raise UsageError("delete takes either a predicate or keys", code="GM-U114")
         if where is not None:
             return writing.delete_where(self, name, where)
         return writing.delete_keys(self, name, keys)

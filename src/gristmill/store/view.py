@@ -13,6 +13,7 @@ from gristmill.model.commits import Commit
 from gristmill.model.names import is_system_table
 from gristmill.model.predicates import Predicate
 from gristmill.model.scan import ScanPlan
+from gristmill.model.schema import Schema
 from gristmill.model.units import Unit
 from gristmill.store.maps import Get, map_get, map_items
 from gristmill.store.objects import Oid, TableObject, Text, Tree
@@ -79,6 +80,10 @@ class View:
     def state(self, name: str) -> TableObject:
         """Return the stored state of a table, without noting that it was read; raises NotFound."""
         return table_object(self._objects, self._table_id(name))
+
+    def schema_of(self, name: str) -> Schema:
+        """Return the schema of a table, without noting that it was read; raises NotFound."""
+        return table_state(self._objects, self._table_id(name)).schema
 
     def table(self, name: str) -> TableState:
         """Return the state of a table; raises NotFound."""

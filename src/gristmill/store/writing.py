@@ -171,5 +171,5 @@ def _apply(tx: Transaction, name: str, state: TableObject, edit: Edit, touched: 
 def _keyed(tx: Transaction, name: str, act: str) -> TableObject:
     state = tx.state(name)
     if not state.key:
-        raise UsageError(f"`{name}` has no key, so it cannot {act}", code="GM-U015", hint="declare a key first")
+        raise UsageError(f"`{name}` has no key, so it cannot {act}", code="GM-U115", hint="declare a key first")
     return state

@@ -10,7 +10,7 @@ import click
 from gristmill.cli.options import branch_of, json_option, on_option, open_store, project_options
 
 if TYPE_CHECKING:
-    from gristmill.store import Store, Snapshot
+    from gristmill.store import Snapshot, Store
 
 
 @click.command("status")

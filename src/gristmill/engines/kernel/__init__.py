@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gristmill.engines.kernel.kernel import Kernel as Kernel
     from gristmill.engines.kernel.sql_text import SqlDefinition as SqlDefinition
+    from gristmill.engines.kernel.sql_text import named_tables as named_tables
 
-_HOME = {"Kernel": "kernel", "SqlDefinition": "sql_text"}
+_HOME = {"Kernel": "kernel", "SqlDefinition": "sql_text", "named_tables": "sql_text"}
 
 __all__ = sorted(_HOME)
 

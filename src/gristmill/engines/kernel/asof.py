@@ -27,9 +27,7 @@ def _q(name: str) -> str:
 def _unique(node: AsofJoin, right: str) -> str:
     """Return the right rows, one per ``by`` and moment: the greatest by the order that settles ties."""
     keys = ", ".join(_q(name) for name in (*(other for _, other in node.by), node.on[1]))
-    needed = dict.fromkeys(
-        [*(source for _, source in node.picks), *(other for _, other in node.by), node.on[1]]
-    )
+    needed = dict.fromkeys([*(source for _, source in node.picks), *(other for _, other in node.by), node.on[1]])
     order = ", ".join(f"{_q(name)} DESC NULLS LAST" for name in node.ties) or "1"
     rank = f"row_number() OVER (PARTITION BY {keys} ORDER BY {order})"
     return f"SELECT {', '.join(map(_q, needed))} FROM {right} QUALIFY {rank} = 1"

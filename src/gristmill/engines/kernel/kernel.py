@@ -153,13 +153,12 @@ class Kernel:
         refuse_unstable(tree)
         sql, notes = with_semantics(tree, inputs, tables)
         with engine_errors(), self._empty(inputs, tables) as cursor:
-            columns = cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0").columns
-        return SqlDefinition(sql=sql, inputs=tuple(inputs), columns=tuple(columns), notes=tuple(notes))
+            schema = cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
+        names = tuple(schema.names)
+        return SqlDefinition(sql=sql, inputs=tuple(inputs), columns=names, schema=schema, notes=tuple(notes))
 
     @contextmanager
-    def _empty(
-        self, names: Iterable[str], schemas: Mapping[str, pa.Schema]
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _empty(self, names: Iterable[str], schemas: Mapping[str, pa.Schema]) -> Iterator[duckdb.DuckDBPyConnection]:
         """Yield a connection on which the tables are there and have no rows."""
         cursor = self.connection.cursor()
         try:

@@ -25,7 +25,7 @@ from gristmill.errors import DefinitionError, did_you_mean
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CODE = "GM-P031"
+_CODE = "GM-P131"
 
 _REFUSED: dict[str, str] = {
     "now": "read the run's instant from a parameter",
@@ -76,12 +76,14 @@ class SqlDefinition(msgspec.Struct, frozen=True):
         sql: the text to run, under our semantics, with inputs as single quoted identifiers.
         inputs: dotted names of the tables that it reads, sorted.
         columns: names of the result's columns.
+        schema: the result's Arrow schema.
         notes: what stays as the engine has it, in words.
     """
 
     sql: str
     inputs: tuple[str, ...]
     columns: tuple[str, ...]
+    schema: pa.Schema
     notes: tuple[str, ...] = ()
 
 
@@ -96,9 +98,7 @@ def parse_select(text: str) -> sge.Query:
     except SqlglotError as error:
         raise DefinitionError(f"the SQL does not parse: {str(error).splitlines()[0]}", code=_CODE) from error
     if len(parsed) != 1 or not isinstance(parsed[0], sge.Query):
-        raise DefinitionError(
-            "a SQL definition is exactly one SELECT", code=_CODE, hint="WITH ... SELECT is fine"
-        )
+        raise DefinitionError("a SQL definition is exactly one SELECT", code=_CODE, hint="WITH ... SELECT is fine")
     return parsed[0]
 
 
@@ -121,6 +121,17 @@ def inputs_of(tree: sge.Query, known: Mapping[str, object]) -> dict[str, list[sg
             raise DefinitionError(f"the SQL reads `{name}`, which is no input", code=_CODE, hint=hint)
         found.setdefault(name, []).append(table)
     return dict(sorted(found.items()))
+
+
+def named_tables(text: str) -> list[str]:
+    """Return the dotted names of the tables that a SELECT reads, sorted, known or not.
+
+    >>> named_tables('with a as (select 1) select * from a join raw.flights using (x)')
+    ['raw.flights']
+    """
+    tables = [table for table in parse_select(text).find_all(sge.Table) if isinstance(table.this, sge.Identifier)]
+    named = {".".join(part.name for part in table.parts): table for table in tables}
+    return sorted(name for name, table in named.items() if len(table.parts) > 1 or name not in _ctes_above(table))
 
 
 def _ctes_above(table: sge.Expression) -> set[str]:
@@ -187,14 +198,10 @@ def with_semantics(
     try:
         columns = {holder: _column_types(schemas[name]) for holder, name in holders.items()}
         schema = MappingSchema(columns, dialect="duckdb")
-        typed = annotate_types(
-            qualify(tree.copy(), schema=schema, dialect="duckdb"), schema=schema, dialect="duckdb"
-        )
+        typed = annotate_types(qualify(tree.copy(), schema=schema, dialect="duckdb"), schema=schema, dialect="duckdb")
         tree = _rewrite(typed, notes)
     except SqlglotError as error:
-        notes.append(
-            f"types could not be told ({str(error).splitlines()[0]}): sums and casts are the engine's"
-        )
+        notes.append(f"types could not be told ({str(error).splitlines()[0]}): sums and casts are the engine's")
         tree = _rewrite(tree, notes)
     for table in tree.find_all(sge.Table):
         if table.name in holders:
@@ -270,9 +277,7 @@ def _cast(node: sge.Expression, notes: list[str]) -> sge.Expression:
     if target not in _INTEGERS:
         return node
     if source is None:
-        notes.append(
-            f"`{node.sql(dialect='duckdb')}` rounds where the type of its argument is a float or text"
-        )
+        notes.append(f"`{node.sql(dialect='duckdb')}` rounds where the type of its argument is a float or text")
         return node
     if source in _FLOATS or source == sge.DataType.Type.DECIMAL:
         word = node.args["to"].sql(dialect="duckdb")
@@ -290,9 +295,7 @@ def _sum(node: sge.Expression, notes: list[str]) -> sge.Expression:
         plain = not isinstance(outer, sge.Filter | sge.Window | sge.IgnoreNulls)
         if source in _FLOATS and plain:
             return _exact(node)
-        notes.append(
-            f"`{node.sql(dialect='duckdb')}` over floats is the engine's own: its last bits may change"
-        )
+        notes.append(f"`{node.sql(dialect='duckdb')}` over floats is the engine's own: its last bits may change")
     return node
 
 
