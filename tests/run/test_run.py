@@ -39,6 +39,14 @@ def test_a_second_run_has_nothing_to_do(shop) -> None:  # type: ignore[no-untype
     assert result.record.status == "unchanged"
 
 
+def test_what_a_run_would_do_is_what_it_does(shop) -> None:  # type: ignore[no-untyped-def]
+    project = shop.project()
+    planned = {step.name: step.reason for step in project.plan().steps}
+    done = {stage.name: stage.reason for stage in project.run().record.stages}
+    assert planned["raw.orders"] == done["raw.orders"]
+    assert {step.mode for step in shop.project().plan().steps} == {"reuse"}
+
+
 def test_a_new_unit_is_read_alone_and_a_delivery_again_changes_nothing(shop) -> None:  # type: ignore[no-untyped-def]
     project = shop.project()
     project.run()

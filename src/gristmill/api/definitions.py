@@ -43,6 +43,7 @@ class Definitions:
         self.root = Path(root).resolve() if root is not None else _folder_of_caller()
         self.settings: Settings = read_settings(self.root, environment=environment)
         self.graph = Graph()
+        self.loaded: list[Path] = []
 
     def source(
         self,

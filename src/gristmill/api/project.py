@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gristmill.api.definitions import Definitions
 from gristmill.api.results import PlanResult, RunResult
-from gristmill.define import load_modules, read_settings
+from gristmill.define import Settings, load_modules, read_settings
 from gristmill.define.settings import FILE_NAME, branch_of
 from gristmill.errors import DefinitionError, UsageError, did_you_mean
 from gristmill.model.events import Listener, silent
@@ -23,7 +24,18 @@ if TYPE_CHECKING:
     from gristmill.engines.kernel import Kernel
     from gristmill.run.checking import Acceptance
     from gristmill.run.context import Context
+    from gristmill.run.plan import Plan
     from gristmill.store import Store
+
+
+def up_to_date(
+    root: Path, store: Store, settings: Settings, *, on: str, params: Mapping[str, object], select: Sequence[str]
+) -> PlanResult | None:
+    """Return the empty plan of a project that has not changed since its last empty one, without loading it."""
+    from gristmill.run.unchanged import recall
+
+    plan = recall(store, root, settings, on=on, parameters=params, select=select)
+    return PlanResult(plan) if plan is not None else None
 
 
 class Project(Definitions):
@@ -59,6 +71,7 @@ class Project(Definitions):
                 hint="write `project = gm.Project()` in one module and import it from the others",
             )
         project = next(iter(made.values()))
+        project.loaded = _files_below(folder)
         if environment is not None:
             project.settings = read_settings(folder, environment=environment)
         return project
@@ -117,7 +130,16 @@ class Project(Definitions):
         branch = self.branch(on)
         with self.context(parameters=params) as ctx:
             ref = branch if branch in self.store.branches() else "main"
-            return PlanResult(make_plan(ctx, self.store.snapshot(ref), on=branch, select=select))
+            plan = make_plan(ctx, self.store.snapshot(ref), on=branch, select=select)
+            self._note(ctx, plan, select)
+            return PlanResult(plan)
+
+    def _note(self, ctx: Context, plan: Plan, select: Sequence[str]) -> None:
+        """Remember an empty plan, so that the next one need not load the project."""
+        from gristmill.run.unchanged import note
+
+        if self.loaded and plan.empty and plan.on in self.store.branches():
+            note(ctx, plan, self.loaded, select=select)
 
     def run(
         self,
@@ -142,7 +164,10 @@ class Project(Definitions):
         from gristmill.run.execute import execute
 
         with self.context(parameters=params, listener=listener) as ctx:
-            return RunResult(execute(ctx, on=self.branch(on), select=select, message=message))
+            record = execute(ctx, on=self.branch(on), select=select, message=message)
+            if self.loaded and record.head and not record.selected:
+                self.plan(on=on, params=params)
+            return RunResult(record)
 
     def publish(self, run: str, *, accept: Sequence[Acceptance] = (), listener: Listener = silent) -> RunResult:
         """Publish a run that was kept aside; ``accept`` lets failing rules pass, each with a reason and an end.
@@ -194,6 +219,13 @@ class Project(Definitions):
         with self.context() as ctx:
             snapshot = self.store.snapshot(self.branch(on))
             return CheckReport(check_tables(ctx, snapshot, [n.name for n in self.graph.order() if n.name in names]))
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files of imported modules that lie in a folder."""
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    paths = {Path(file).resolve() for file in files if file}
+    return sorted(path for path in paths if folder in path.parents and path.suffix == ".py")
 
 
 def _rows(value: object) -> pa.Table:

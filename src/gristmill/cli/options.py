@@ -10,6 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from gristmill.api.project import Project
+    from gristmill.api.results import PlanResult
     from gristmill.define import Settings
     from gristmill.store import Store
 
@@ -70,6 +71,17 @@ def open_store(folder: Path | None, environment: str | None = None) -> tuple[Sto
     settings = read_settings(root, environment=environment)
     url = settings.store.url
     return open_at(url if "://" in url else str(root / url), create=True, data=settings.store.data), settings
+
+
+def find_unchanged(
+    folder: Path | None, environment: str | None, *, on: str | None, params: dict[str, object], select: tuple[str, ...]
+) -> PlanResult | None:
+    """Return the empty plan where nothing has changed since the last one; the project is not loaded for it."""
+    from gristmill.api.project import up_to_date
+
+    store, settings = open_store(folder, environment)
+    branch = branch_of(settings, on)
+    return up_to_date(find_root(folder), store, settings, on=branch, params=params, select=select)
 
 
 def branch_of(settings: Settings, on: str | None) -> str:

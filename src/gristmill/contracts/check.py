@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from gristmill.contracts.kinds import FIGURE_KINDS, JOIN_KINDS, ROW_KINDS, Types, describe, literal, quote
 from gristmill.model.findings import Example, Finding
 from gristmill.model.rules import Rule, Scalar
+
+if TYPE_CHECKING:
+    import duckdb
 
 _MASK_BITS = 62
 

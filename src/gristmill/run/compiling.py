@@ -109,15 +109,25 @@ def _digest(text: str) -> str:
 
 
 def output_schema(ctx: Context, compiled: Compiled, schemas: Schemas) -> pa.Schema | None:
-    """Return the schema that a table, step or SQL definition will have; None where only a run can tell."""
+    """Return the schema that a table, step or SQL definition will have in the store; None where only a run can tell.
+
+    Columns of the key require a value.
+    """
+    import pyarrow as pa
+
+    from gristmill.algebra import arrow_schema
+
     node = compiled.node
     if compiled.expression is not None:
-        from gristmill.algebra import arrow_schema
-
-        return arrow_schema(compiled.expression.schema())
-    if compiled.sql is not None:
-        return ctx.kernel.check_sql(node.sql or "", {name: schemas[name] for name in node.reads}).schema
-    return declared_schema(node)
+        made = arrow_schema(compiled.expression.schema())
+    elif compiled.sql is not None:
+        made = ctx.kernel.check_sql(node.sql or "", {name: schemas[name] for name in node.reads}).schema
+    else:
+        declared = declared_schema(node)
+        if declared is None:
+            return None
+        made = declared
+    return pa.schema([field.with_nullable(False) if field.name in node.key else field for field in made])
 
 
 def declared_schema(node: Node) -> pa.Schema | None:

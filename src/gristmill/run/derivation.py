@@ -124,14 +124,20 @@ def input_tokens(snapshot: View, reads: Mapping[str, tuple[str, ...] | None]) ->
 
 
 def declared_environment(node: Node) -> dict[str, str]:
-    """Return hashes of the declared environment variables: values may be secrets."""
-    return {name: blake3.blake3(os.environ.get(name, "").encode()).hexdigest()[:16] for name in node.environment}
+    """Return hashes of the declared environment variables."""
+    return {name: environment_digest(name) for name in node.environment}
+
+
+def environment_digest(name: str) -> str:
+    """Return a hash of an environment variable's value, which may be a secret."""
+    return blake3.blake3(os.environ.get(name, "").encode()).hexdigest()[:16]
 
 
 def declared_files(node: Node, root: Path) -> dict[str, str]:
-    """Return digests of the declared files; a missing one has the digest ``absent``."""
-    found = {}
-    for name in node.files:
-        path = root / name
-        found[name] = blake3.blake3(path.read_bytes()).hexdigest() if path.is_file() else "absent"
-    return found
+    """Return digests of the declared files."""
+    return {name: file_digest(root / name) for name in node.files}
+
+
+def file_digest(path: Path) -> str:
+    """Return the blake3 of a file's content, or ``absent``."""
+    return blake3.blake3(path.read_bytes()).hexdigest() if path.is_file() else "absent"

@@ -209,6 +209,12 @@ def _finish(ctx: Context, record: RunRecord, progress: _Progress, message: str) 
         words = f"{len(blocking)} check{'s' if len(blocking) > 1 else ''} said no"
         ctx.listener(_failed(ctx, record, words, CheckFailed.default_code))
         return _close(ctx, record, progress, "failed", message=words, code=CheckFailed.default_code)
+    if ctx.store.resolve(record.run) == record.base:
+        ctx.store.delete_branch(record.run)
+        if record.on not in ctx.store.branches():
+            ctx.store.create_branch(record.on, at=record.base)
+        ctx.listener(NothingToDo(on=record.on, commit=record.base, held=[]))
+        return _close(ctx, record, progress, "unchanged", head=record.base)
     return _publish(ctx, record, progress, message)
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from gristmill.cli.options import json_option, on_option, open_project, parse_parameters, project_options
+from gristmill.cli.options import (
+    find_unchanged,
+    json_option,
+    on_option,
+    open_project,
+    parse_parameters,
+    project_options,
+)
 
 
 @click.command("plan")
@@ -31,8 +38,9 @@ def command(
     """
     from gristmill.cli.output import columns, count, emit_struct, say, size
 
-    project = open_project(folder, environment)
-    result = project.plan(select, on=on, params=parse_parameters(parameters))
+    values = parse_parameters(parameters)
+    unchanged = find_unchanged(folder, environment, on=on, params=values, select=select)
+    result = unchanged or open_project(folder, environment).plan(select, on=on, params=values)
     if as_json:
         for step in result.steps:
             emit_struct(step)

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from gristmill.cli.options import json_option, on_option, open_project, parse_parameters, project_options
+from gristmill.cli.options import (
+    find_unchanged,
+    json_option,
+    on_option,
+    open_project,
+    parse_parameters,
+    project_options,
+)
 
 
 @click.command("run")
@@ -35,13 +42,19 @@ def command(
     gristmill run features.flight+       one table and what needs it
     """
     from gristmill.cli.render import listener
+    from gristmill.model.events import NothingToDo
 
-    project = open_project(folder, environment)
-    result = project.run(
+    values = parse_parameters(parameters)
+    unchanged = find_unchanged(folder, environment, on=on, params=values, select=select)
+    draw = listener(as_json=as_json, quiet=quiet)
+    if unchanged is not None:
+        draw(NothingToDo(on=unchanged.plan.on, commit=unchanged.plan.commit, held=unchanged.plan.held))
+        return 0
+    result = open_project(folder, environment).run(
         select,
         on=on,
-        params=parse_parameters(parameters),
+        params=values,
         message=message,
-        listener=listener(as_json=as_json, quiet=quiet),
+        listener=draw,
     )
     return 0 if result.ok else 1
