@@ -1,7 +1,7 @@
 """``gm.hash``: our own definition, the same on every engine and version; and what is built on it.
 
 The hash of some values is the first eight bytes of the MD5 of their encodings, one after the other, read as a
-big-endian number and shifted right by one bit: an integer from 0 to 2^63 - 1. The encoding of a value is
+little-endian number and shifted right by one bit: an integer from 0 to 2^63 - 1. The encoding of a value is
 UTF-8 text; its first letter tells what it is, so that ``1``, ``"1"`` and ``true`` differ:
 
 ==========================  =====================================================================

@@ -36,9 +36,9 @@ def digest(root: ops.Node) -> str:
     """Return the digest of an operation tree as it stands, without normalising it."""
     needed = needed_columns(root)
     order, _ = Graph.from_bfs(root).toposort()
-    references: dict[int, int] = {}
+    references: dict[tuple[type, int], int] = {}
     for node in root.find(ops.Reference):
-        references.setdefault(node.identifier, len(references))
+        references.setdefault((type(node), node.identifier), len(references))
     done: dict[object, bytes] = {}
     for node in order:
         done[node] = _digest_node(node, done, references, needed)
@@ -49,7 +49,7 @@ def digest(root: ops.Node) -> str:
 def _digest_node(
     node: ops.Node,
     done: dict[object, bytes],
-    references: dict[int, int],
+    references: dict[tuple[type, int], int],
     needed: dict[ops.Relation, set[str]],
 ) -> bytes:
     if isinstance(node, ops.Alias):
@@ -59,7 +59,7 @@ def _digest_node(
         columns = sorted(needed.get(node, ()))
         parts += [node.name, [[c, _type_text(node.schema[c])] for c in columns]]
     elif isinstance(node, ops.Reference):
-        parts += [done[node.parent], references[node.identifier]]
+        parts += [done[node.parent], references[type(node), node.identifier]]
     else:
         parts += [[name, _plain(value, done)] for name, value in zip(node.argnames, node.args, strict=True)]
     return blake3(_pack(parts)).digest()

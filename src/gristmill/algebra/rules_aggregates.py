@@ -54,14 +54,14 @@ AGGREGATES: tuple[Rule, ...] = (
         "grid_unit",
         "sum(x) on floats with a declared range and resolution",
         "the exact sum of the grid's points, rounded once; a value off the grid raises",
-        "CAST({a} * {t1}::DOUBLE / {t0}::DOUBLE AS BIGINT)",
+        "CAST({a} {t0} AS BIGINT)",
         "a tenth is no binary fraction: with a resolution, ten of them are one to the last bit",
     ),
     Rule(
         "grid_off",
         "sum(x) with a grid, the check",
         "true where the value is not a point of the grid",
-        "CAST({b} AS DOUBLE) * {t0}::DOUBLE / {t1}::DOUBLE <> {a}",
+        "CAST({b} AS DOUBLE) {t1} <> {a}",
         "see above",
     ),
     Rule(
@@ -70,6 +70,13 @@ AGGREGATES: tuple[Rule, ...] = (
         "the number of grid steps times the resolution",
         "CASE WHEN {b} THEN error('a value of {t2} is off its declared grid') "
         "ELSE CAST({a} * {t0} AS DOUBLE) / {t1}::DOUBLE END",
+        "see above",
+    ),
+    Rule(
+        "grid_sum_trusted",
+        "sum(x) with a grid that a contract enforces, the result",
+        "the number of grid steps times the resolution",
+        "CAST({a} * {t0} AS DOUBLE) / {t1}::DOUBLE",
         "see above",
     ),
     Rule(

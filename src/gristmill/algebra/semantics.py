@@ -64,3 +64,7 @@ def _row(rule: Rule) -> str:
     rewrite = f"`{rule.rewrite}`" if rule.rewrite else "as it is"
     cells = (rule.operation, rule.rule, rule.why, rewrite)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")

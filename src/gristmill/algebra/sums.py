@@ -31,6 +31,9 @@ class Grid(msgspec.Struct, frozen=True):
     Args:
         low, high: the range.
         resolution: the distance between neighbouring values, such as ``0.01``; every value is a multiple.
+        trusted: whether a contract keeps everything off the grid out of the table; then sums do not look
+        again.
+            Otherwise a value off the grid makes a sum raise, at about a quarter of its cost.
 
     >>> Grid(low=0, high=1000, resolution=0.01).ratio
     Fraction(1, 100)
@@ -39,6 +42,7 @@ class Grid(msgspec.Struct, frozen=True):
     low: float
     high: float
     resolution: float
+    trusted: bool = False
 
     @property
     def ratio(self) -> Fraction:
@@ -143,18 +147,24 @@ def origin_of(value: ops.Value) -> tuple[str, str] | None:
 
 def _grid_sum(arg: ops.Value, where: ops.Value | None, grid: Grid) -> Formula:
     x = as_double(arg)
-    texts = (str(grid.ratio.numerator), str(grid.ratio.denominator))
-    steps = Formula(rule="grid_unit", args_=(x,), texts=texts, type_=dt.int64)
-    off = Formula(rule="grid_off", args_=(x, steps), texts=texts, type_=dt.boolean)
+    whole, parts = str(grid.ratio.numerator), str(grid.ratio.denominator)
+    up, down = f"* {parts}::DOUBLE", f"/ {parts}::DOUBLE"
+    if whole != "1":
+        up, down = f"{up} / {whole}::DOUBLE", f"* {whole}::DOUBLE {down}"
+    steps = Formula(rule="grid_unit", args_=(x,), texts=(up,), type_=dt.int64)
+    total = Reduce(function="sum", arg=steps, type_=HUGE, where=where)
+    if grid.trusted:
+        return Formula(rule="grid_sum_trusted", args_=(total,), texts=(whole, parts), type_=dt.float64)
+    off = Formula(rule="grid_off", args_=(x, steps), texts=("", down), type_=dt.boolean)
     table, column = origin_of(arg) or ("", "")
     name = f"{table}.{column}".replace("'", "''")
     return Formula(
         rule="grid_sum",
         args_=(
-            Reduce(function="sum", arg=steps, type_=HUGE, where=where),
+            total,
             Reduce(function="bool_or", arg=off, type_=dt.boolean, where=where),
         ),
-        texts=(*texts, name),
+        texts=(whole, parts, name),
         type_=dt.float64,
     )
 

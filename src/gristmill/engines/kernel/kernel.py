@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from gristmill.engines.kernel.exact import FUNCTIONS
 from gristmill.errors import DataError, DefinitionError, EngineError, GristmillError, UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 122_880
 _PLANS_KEPT = 1_024
+Key = TypeVar("Key")
 
 
 class Kernel:
@@ -55,6 +56,7 @@ class Kernel:
         made = tempfile.mkdtemp(prefix="gristmill-") if temp_dir is None else None
         self._clean_up = weakref.finalize(self, shutil.rmtree, made, True) if made else None
         self._plans: dict[tuple[str, int | None], str] = {}
+        self._texts: dict[tuple[object, int | None], str] = {}
         with engine_errors():
             config = _settings(made or str(temp_dir), memory_limit_bytes, threads, temp_limit_bytes)
             self.connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
@@ -100,17 +102,24 @@ class Kernel:
             expr: over unbound tables named as they are registered.
             run_time_us: the value of ``gm.run_time()``, in microseconds since 1970 UTC.
         """
-        from gristmill.algebra.identity import digest
-        from gristmill.algebra.rewrite import normalise
         from gristmill.engines.kernel.compiler import compile_sql
 
+        known = (expr.op(), run_time_us)
+        text = self._texts.get(known)
+        if text is None:
+            plain, name = self._named(expr)
+            text = self._plans.get((name, run_time_us)) or compile_sql(plain, run_time_us=run_time_us)
+            _keep(self._plans, (name, run_time_us), text)
+            _keep(self._texts, known, text)
+        return text
+
+    def _named(self, expr: ibis.Table) -> tuple[ibis.Table, str]:
+        """Return the normal form and its digest, which two differently built expressions may share."""
+        from gristmill.algebra.identity import digest
+        from gristmill.algebra.rewrite import normalise
+
         plain = normalise(expr)
-        key = (digest(plain.op()), run_time_us)
-        if key not in self._plans:
-            if len(self._plans) >= _PLANS_KEPT:
-                self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = compile_sql(plain, run_time_us=run_time_us)
-        return self._plans[key]
+        return plain, digest(plain.op())
 
     def query(self, what: ibis.Table | str, *, run_time_us: int | None = None) -> pa.RecordBatchReader:
         """Run an expression or SQL text and stream its rows.
@@ -167,6 +176,13 @@ class Kernel:
             yield cursor
         finally:
             cursor.close()
+
+
+def _keep(cache: dict[Key, str], key: Key, text: str) -> None:
+    """Remember a text, forgetting the oldest one when there are too many."""
+    if len(cache) >= _PLANS_KEPT:
+        cache.pop(next(iter(cache)))
+    cache[key] = text
 
 
 def quote(name: str) -> str:
