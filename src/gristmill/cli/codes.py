@@ -119,6 +119,8 @@ CODES: dict[str, str] = {
     "GM-U117": "A store is a local folder.",
     "GM-U118": "main cannot be deleted.",
     "GM-U119": "The start of a commit's id fits several commits; write more of it.",
+    "GM-U120": "An export's format is told by the target's ending or by --format.",
+    "GM-U121": "A delimited file cannot hold lists, maps or structs. Export Parquet or NDJSON.",
     "GM-X000": "Something went wrong; the message says what.",
     "GM-X001": "Something went wrong that nobody foresaw. GRISTMILL_DEBUG=1 shows the whole trace; please report it.",
 }

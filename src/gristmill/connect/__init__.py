@@ -12,11 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gristmill.connect.file_export import Exported, export
     from gristmill.connect.file_source import FilesSource, files
     from gristmill.connect.frame_source import FrameSource, frame
     from gristmill.connect.values import Chunk, Column, Dialect, Found, Reject, Shape, UnitRows
 
 _HOMES = {
+    "Exported": "file_export",
+    "export": "file_export",
     "FilesSource": "file_source",
     "files": "file_source",
     "FrameSource": "frame_source",
@@ -28,12 +31,14 @@ __all__ = [
     "Chunk",
     "Column",
     "Dialect",
+    "Exported",
     "FilesSource",
     "Found",
     "FrameSource",
     "Reject",
     "Shape",
     "UnitRows",
+    "export",
     "files",
     "frame",
 ]
