@@ -34,9 +34,7 @@ def cpu_s(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def paired(
-    first: Callable[[], object], second: Callable[[], object], *, times: int = 7
-) -> tuple[float, float]:
+def paired(first: Callable[[], object], second: Callable[[], object], *, times: int = 7) -> tuple[float, float]:
     """Return the median CPU seconds of both, run in turns."""
     pairs = [(cpu_s(first), cpu_s(second)) for _ in range(times)]
     return statistics.median(p[0] for p in pairs), statistics.median(p[1] for p in pairs)
@@ -70,11 +68,7 @@ def sums(kernel: Kernel, rows: int, folder: Path) -> None:
 def compare(kernel: Kernel, name: str, grid: str) -> None:
     table = ibis.table({"g": "int64", "x": "float64"}, name=name)
     expr = table.group_by("g").agg(s=table.x.sum())
-    grids = (
-        {(name, "x"): algebra.Grid(low=0, high=1e6, resolution=0.01, trusted=grid == "trusted")}
-        if grid
-        else None
-    )
+    grids = {(name, "x"): algebra.Grid(low=0, high=1e6, resolution=0.01, trusted=grid == "trusted")} if grid else None
     exact = kernel.sql(algebra.normalise(expr, grids=grids))
     if not grid:
         check(kernel, exact, name)

@@ -153,7 +153,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
 def files(
     pattern: str,
     *,
-    format: str | None = None,  # noqa: A002
+    format: str | None = None,
     nulls: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
     delimiter: str | None = None,
