@@ -30,9 +30,10 @@ from gristmill.run.rules import rules_of
 from gristmill.run.tables import compute_table
 
 if TYPE_CHECKING:
-    from gristmill.store import Transaction
+    from gristmill.store import Store, Transaction
 
 _TRIES = 3
+_LOOK_BACK = 20
 
 
 @dataclass(slots=True)
@@ -74,8 +75,10 @@ def execute(
 def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str, accept: Sequence[Acceptance]) -> RunRecord:
     store = ctx.store
     base = store.resolve(on if on in store.branches() else "main")
-    plan = make_plan(ctx, store.snapshot(base), on=on, select=select)
-    if plan.empty:
+    resumed = unfinished(store, on=on, base=base)
+    start = resumed or base
+    plan = make_plan(ctx, store.snapshot(start), on=on, select=select)
+    if plan.empty and start == base:
         if on not in store.branches():
             store.create_branch(on, at=base)
         ctx.listener(NothingToDo(on=on, commit=base, held=plan.held))
@@ -90,15 +93,18 @@ def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str, acce
         selected=tuple(select),
         parameters={name: repr(value) for name, value in ctx.parameters.items()},
         environment=records.environment(ctx.root),
+        process=records.this_process(),
+        resumed=resumed or "",
     )
     records.save(store, record)
-    store.create_branch(run, at=base)
+    store.create_branch(run, at=start)
     ctx.listener(RunStarted(run=run, on=on, base=base, tables=len(plan.steps)))
     progress = _Progress()
     try:
         add_acceptances(ctx, run, accept)
         for step in plan.steps:
             _stage(ctx, run, step, progress)
+            records.save(store, _record(record, progress, "running"))
         return _finish(ctx, record, progress, message)
     except Stale:
         store.delete_branch(run)
@@ -111,6 +117,21 @@ def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str, acce
         _close(ctx, record, progress, "failed", message=error.message, code=error.code)
         ctx.listener(_failed(ctx, record, error.message, error.code))
         raise
+
+
+def unfinished(store: Store, *, on: str, base: str) -> str | None:
+    """Return the run branch to go on from: the newest of this branch and base that ended early and was not refused.
+
+    What it finished is not done again.
+    """
+    for record in records.history(store, limit=_LOOK_BACK):
+        if record.on != on or record.base != base:
+            continue
+        ended_early = record.status in ("stopped", "failed") or (record.status == "running" and not record.alive)
+        if ended_early and not record.blocked and record.run in store.branches():
+            return store.resolve(record.run)
+        return None
+    return None
 
 
 def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:

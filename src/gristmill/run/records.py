@@ -59,6 +59,36 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_bytes: int = 0
     message: str = ""
     code: str = ""
+    process: str = ""
+    resumed: str = ""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether a check forbade publishing."""
+        return any(finding.blocks for finding in self.findings)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that runs it may still be at work."""
+        host, _, number = self.process.rpartition(":")
+        if self.status != "running" or not number:
+            return False
+        return host != platform.node() or _is_process(int(number))
+
+
+def this_process() -> str:
+    """Return a name for this process: host and number."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def _is_process(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def next_run(store: Store) -> str:
