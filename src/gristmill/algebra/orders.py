@@ -21,9 +21,7 @@ def total_limit(node: ops.Limit, needed: set[str]) -> ops.Limit:
     """
     below = node.parent
     if not isinstance(below, ops.Sort):
-        raise DefinitionError(
-            "`limit()` without an order", code=ORDER, hint="put order_by(...) right before it"
-        )
+        raise DefinitionError("`limit()` without an order", code=ORDER, hint="put order_by(...) right before it")
     keys = _extended(below.keys, _fields(below.parent, needed))
     return node if keys == below.keys else node.copy(parent=below.copy(keys=keys))
 

@@ -89,11 +89,7 @@ FLOATS: tuple[Rule, ...] = (
         "the exact remainder with the sign of b; b = 0 raises",
         f"CAST({{a}} % {{b}} + CASE WHEN {_SIGNS_DIFFER} THEN {{b}} ELSE 0 END AS {{t0}})",
         "same as for integers",
-        (
-            Probe(
-                "(t.a.cast('decimal(5,2)') % 2).cast('string')", ("0.50", "1.50"), one("float64", -7.5, 7.5)
-            ),
-        ),
+        (Probe("(t.a.cast('decimal(5,2)') % 2).cast('string')", ("0.50", "1.50"), one("float64", -7.5, 7.5)),),
     ),
     Rule(
         "float_to_integer",

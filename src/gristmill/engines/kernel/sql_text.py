@@ -270,9 +270,7 @@ def _total_orders(tree: sge.Query) -> None:
 def _positional(tree: sge.Query, notes: list[str]) -> None:
     for window in tree.find_all(sge.Window):
         if _name(window.this) in _POSITIONAL:
-            notes.append(
-                f"`{window.sql(dialect='duckdb')}`: name a key last in its order, or ties may swap places"
-            )
+            notes.append(f"`{window.sql(dialect='duckdb')}`: name a key last in its order, or ties may swap places")
 
 
 def _text(node: sge.Expression) -> str:
