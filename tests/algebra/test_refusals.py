@@ -51,5 +51,12 @@ def test_a_limit_over_an_order_is_made_total():
     assert [key.name for key in sort.keys] == ["a", "t", "s"]
 
 
+def test_ties_are_settled_by_what_the_result_needs_and_by_nothing_else():
+    expr = T.mutate(n=ibis.row_number().over(order_by="a")).select("n", "s")
+    (window,) = algebra.normalise(expr).op().find(ibis.expr.operations.WindowFunction)
+    assert [key.name for key in window.order_by] == ["a", "s"]
+    assert algebra.reads(expr) == algebra.reads(algebra.normalise(expr)) == {"raw.t": ("a", "s")}
+
+
 def test_re2_patterns_pass():
     algebra.normalise(T.mutate(n=T.s.re_search(r"(?i)^a+\\1[^b]{2}$")))

@@ -60,6 +60,18 @@ def test_what_text_cannot_carry_is_said(kernel: Kernel):
     assert "engine's own" in found.notes[0]
 
 
+def test_a_limit_cuts_ties_the_same_way_every_time(kernel: Kernel):
+    found = kernel.check_sql("select * from clean.flights order by carrier limit 1", TABLES)
+    for delays in ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]):
+        kernel.register("clean.flights", pa.table([["AA"] * 3, delays, [1] * 3], schema=FLIGHTS))
+        assert kernel.query(found.sql).read_all()["delay"].to_pylist() == [1.0]
+
+
+def test_a_window_by_position_is_warned_of(kernel: Kernel):
+    found = kernel.check_sql("select row_number() over (order by carrier) as i from clean.flights", TABLES)
+    assert "ties may swap" in found.notes[0]
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

@@ -85,10 +85,11 @@ def to_arrow(dtype: dt.DataType) -> pa.DataType:
     plain = dtype.copy(nullable=True)
     for text, known in _PLAIN.items():
         if known == plain:
-            return pa.type_for_alias({"float": "float32", "double": "float64"}.get(text, text))
+            return pa.type_for_alias(_ALIASES.get(text, text))
     raise DefinitionError(f"a table cannot hold the type {dtype}", code=_CODE, hint="cast it")
 
 
+_ALIASES = {"float": "float32", "double": "float64", "time64": "time64[us]"}
 _PLAIN: dict[str, dt.DataType] = {
     "bool": dt.boolean,
     "int8": dt.int8,

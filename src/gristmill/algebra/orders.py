@@ -13,29 +13,41 @@ _BY_POSITION = (ops.RowNumber, ops.NTile, ops.Lag, ops.Lead, ops.NthValue, ops.F
 _BY_PEERS = (ops.MinRank, ops.DenseRank, ops.PercentRank, ops.CumeDist)
 
 
-def total_limit(node: ops.Limit) -> ops.Limit:
-    """Extend the order below a limit with all other columns, so that ties are cut the same way every time."""
+def total_limit(node: ops.Limit, needed: set[str]) -> ops.Limit:
+    """Extend the order below a limit with the other columns, so that ties are cut the same way every time.
+
+    Args:
+        needed: the columns that have an effect on the result; rows that agree on them are interchangeable.
+    """
     below = node.parent
     if not isinstance(below, ops.Sort):
         raise DefinitionError("`limit()` without an order", code=ORDER, hint="put order_by(...) right before it")
-    keys = _extended(below.keys, (ops.Field(below.parent, name) for name in below.parent.schema.names))
+    keys = _extended(below.keys, _fields(below.parent, needed))
     return node if keys == below.keys else node.copy(parent=below.copy(keys=keys))
 
 
 def ordered_reduction(node: ops.Value) -> ops.Value:
-    """Settle ties of ``first``, ``last``, ``collect``, ``group_concat`` by the value itself."""
+    """Settle ties of ``first``, ``last``, ``collect``, ``group_concat`` by the value itself.
+
+    Without an order of their own they stand in a window, which has one.
+    """
     if isinstance(node, ops.ArgMin | ops.ArgMax):
         there = ops.NotNull(node.key)
         keys = (ops.SortKey(node.key, ascending=isinstance(node, ops.ArgMin)), ops.SortKey(node.arg))
         where = there if node.where is None else ops.And(there, node.where)
         return ops.First(node.arg, where=where, order_by=keys, include_null=True)
+    if not node.order_by:
+        return node
     return node.copy(order_by=_extended(node.order_by, (node.arg,)))
 
 
-def total_window(node: ops.WindowFunction) -> ops.WindowFunction:
+def total_window(node: ops.WindowFunction, needed: set[str]) -> ops.WindowFunction:
     """Extend a window's order where the function looks at positions, so that peers do not swap places.
 
     Ranks and RANGE frames treat peers alike and keep their order.
+
+    Args:
+        needed: the columns that have an effect on the result; rows that agree on them are interchangeable.
     """
     func = node.func
     if isinstance(func, _BY_PEERS) or (isinstance(func, ops.Reduction) and not _positional(node)):
@@ -53,8 +65,11 @@ def total_window(node: ops.WindowFunction) -> ops.WindowFunction:
     relations = list(node.relations)
     if len(relations) != 1:
         return node
-    names = relations[0].schema.names
-    return node.copy(order_by=_extended(node.order_by, (ops.Field(relations[0], name) for name in names)))
+    return node.copy(order_by=_extended(node.order_by, _fields(relations[0], needed)))
+
+
+def _fields(relation: ops.Relation, names: set[str]) -> list[ops.Value]:
+    return [ops.Field(relation, name) for name in relation.schema.names if name in names]
 
 
 def _positional(node: ops.WindowFunction) -> bool:

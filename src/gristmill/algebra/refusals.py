@@ -9,6 +9,8 @@ from __future__ import annotations
 import ibis.expr.operations as ops
 from ibis.expr.operations.udf import AggUDF, ScalarUDF
 
+from gristmill.algebra.known import KNOWN
+from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RowRandom, RunTime
 from gristmill.errors import DefinitionError
 
 CLOCK = "GM-P120"
@@ -86,19 +88,38 @@ _JOINS = {
 }
 
 
-def refuse(node: ops.Node) -> None:
-    """Raise when the node has no place in a definition.
+_OWN = (Formula, Reduce, RunTime, RowRandom, AsofJoin)
+_NEED_ORDER = {
+    ops.First: "first",
+    ops.Last: "last",
+    ops.ArrayCollect: "collect",
+    ops.GroupConcat: "group_concat",
+}
+
+
+def refuse_all(root: ops.Node) -> None:
+    """Raise when anything in the tree has no place in a definition.
 
     Raises:
         DefinitionError: with what to write instead as the hint.
     """
+    nodes = root.find(ops.Node)
+    ordered_by_window = {node.func for node in nodes if isinstance(node, ops.WindowFunction)}
+    for node in nodes:
+        _refuse_kind(node)
+        if node not in ordered_by_window:
+            _refuse_unordered(node)
+
+
+def _refuse_kind(node: ops.Node) -> None:
+    """Raise for operations that are refused wherever they stand."""
     entry = REFUSED.get(type(node))
     if entry is not None:
         raise DefinitionError(entry[1], code=entry[0], hint=entry[2])
+    name = type(node).__name__
     if isinstance(node, ScalarUDF | AggUDF):
-        name = getattr(node, "__func_name__", type(node).__name__)
         raise DefinitionError(
-            f"the function `{name}` runs outside our semantics",
+            f"the function `{getattr(node, '__func_name__', name)}` runs outside our semantics",
             code=ENGINE,
             hint="write a @project.step, which takes and gives Arrow, Polars or pandas rows",
         )
@@ -106,10 +127,23 @@ def refuse(node: ops.Node) -> None:
         raise DefinitionError(
             f"an Ibis `{node.how}` join may match differently on each run", code=JOIN, hint=_JOINS[node.how]
         )
-    if isinstance(node, ops.First | ops.Last | ops.ArrayCollect | ops.GroupConcat) and not node.order_by:
-        name = {"ArrayCollect": "collect", "GroupConcat": "group_concat"}.get(type(node).__name__)
-        name = name or type(node).__name__.lower()
-        raise DefinitionError(f"`{name}()` depends on the order of rows", code=ORDER, hint=f"use {name}(order_by=...)")
+    if name not in KNOWN and not isinstance(node, _OWN):
+        raise DefinitionError(
+            f"the operation `{name}` has no meaning here yet",
+            code=UNKNOWN,
+            hint="write it with other operations, or in a @project.step",
+        )
+
+
+def _refuse_unordered(node: ops.Node) -> None:
+    """Raise for operations that need an order and have none."""
+    name = _NEED_ORDER.get(type(node))
+    if name is not None and not node.order_by:
+        raise DefinitionError(
+            f"`{name}()` depends on the order of rows",
+            code=ORDER,
+            hint=f"use {name}(order_by=...); for distinct(on=...) keep row_number() == 0 of a window",
+        )
     if isinstance(node, ops.Limit) and not isinstance(node.parent, ops.Sort):
         raise DefinitionError(
             "`limit()` without an order depends on the layout of files",

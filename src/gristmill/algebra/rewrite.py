@@ -13,9 +13,10 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
 from gristmill.algebra.hashing import hash_node
+from gristmill.algebra.inputs import needed_columns
 from gristmill.algebra.nodes import Formula, RowRandom
 from gristmill.algebra.orders import ordered_reduction, total_limit, total_window
-from gristmill.algebra.refusals import ORDER, refuse
+from gristmill.algebra.refusals import ORDER, refuse_all
 from gristmill.algebra.scalars import scalar, sql_type
 from gristmill.algebra.sums import DECOMPOSED, Grids, decompose
 from gristmill.algebra.types import declared
@@ -41,11 +42,18 @@ def normalise(expr: ibis.Table, *, grids: Grids | None = None) -> ibis.Table:
     True
     """
     op = expr.op()
-    for node in op.find(ops.Node):
-        refuse(node)
+    refuse_all(op)
+
+    needed = needed_columns(op)
 
     def rewrite(node: ops.Node, changed: dict[str, object] | None) -> ops.Node:
-        return _rewrite(node.__recreate__(changed) if changed else node, grids or {})
+        new = node.__recreate__(changed) if changed else node
+        match node:
+            case ops.Limit():
+                return total_limit(new, needed[node.parent])
+            case ops.WindowFunction():
+                return total_window(new, set().union(*(needed[rel] for rel in node.relations)))
+        return _rewrite(new, grids or {})
 
     return declared(op.replace(rewrite)).to_expr()
 
@@ -53,10 +61,6 @@ def normalise(expr: ibis.Table, *, grids: Grids | None = None) -> ibis.Table:
 def _rewrite(node: ops.Node, grids: Grids) -> ops.Node:
     """Give one node, whose children are done, its normal form."""
     match node:
-        case ops.Limit():
-            return total_limit(node)
-        case ops.WindowFunction():
-            return total_window(node)
         case ops.Aggregate():
             return _aggregate(node, grids)
         case ops.Project():

@@ -77,11 +77,19 @@ FLOATS: tuple[Rule, ...] = (
     ),
     Rule(
         "float_modulo",
-        "a % b on floats and decimals",
-        "the exact remainder with the sign of b; NaN for b = 0 on floats",
+        "a % b on floats",
+        "the exact remainder with the sign of b; NaN for b = 0",
         f"({{a}} % {{b}} + CASE WHEN {_SIGNS_DIFFER} THEN {{b}} ELSE 0 END)",
         "same as for integers",
         (Probe("t.a % 2.0", (0.5, 1.5), one("float64", -7.5, 7.5)),),
+    ),
+    Rule(
+        "decimal_modulo",
+        "a % b on decimals",
+        "the exact remainder with the sign of b; b = 0 raises",
+        f"CAST({{a}} % {{b}} + CASE WHEN {_SIGNS_DIFFER} THEN {{b}} ELSE 0 END AS {{t0}})",
+        "same as for integers",
+        (Probe("(t.a.cast('decimal(5,2)') % 2).cast('string')", ("0.50", "1.50"), one("float64", -7.5, 7.5)),),
     ),
     Rule(
         "float_to_integer",

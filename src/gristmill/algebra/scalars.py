@@ -108,8 +108,7 @@ def _modulo(node: ops.Modulus) -> ops.Value:
     (p, s), (q, t) = _decimal(left.dtype), _decimal(right.dtype)
     dtype = dt.Decimal(min(38, max(p - s, q - t) + max(s, t)), max(s, t))
     sides = tuple(v if v.dtype.is_decimal() else as_int64(v) for v in (left, right))
-    inner = Formula(rule="float_modulo", args_=sides, type_=dtype)
-    return ops.Cast(inner, dtype)
+    return Formula(rule="decimal_modulo", args_=sides, texts=(sql_type(dtype),), type_=dtype)
 
 
 def _negate(node: ops.Negate) -> ops.Value:

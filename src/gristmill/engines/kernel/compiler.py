@@ -12,12 +12,13 @@ import ibis.expr.operations as ops
 import sqlglot as sg
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
+from ibis.common.exceptions import IbisError
 
 from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime
 from gristmill.algebra.semantics import FORMULAS
 from gristmill.engines.kernel.asof import asof_select
 from gristmill.engines.kernel.fill import fill_text
-from gristmill.errors import UsageError
+from gristmill.errors import DefinitionError, UsageError
 
 _ATOMS = (sge.Column, sge.Literal, sge.Cast, sge.Var, sge.Null, sge.Boolean, sge.Func, sge.Paren, sge.Window)
 
@@ -100,4 +101,8 @@ def _source(relation: object) -> str:
 
 def compile_sql(expr: ibis.Table, *, run_time_us: int | None = None) -> str:
     """Return one DuckDB SELECT for a normalised expression; input tables are quoted identifiers."""
-    return str(KernelCompiler(run_time_us).to_sqlglot(expr).sql(dialect="duckdb"))
+    try:
+        tree = KernelCompiler(run_time_us).to_sqlglot(expr)
+    except IbisError as error:
+        raise DefinitionError(f"this has no form on our engine: {error}", code="GM-P132") from error
+    return str(tree.sql(dialect="duckdb"))

@@ -64,6 +64,7 @@ _REFUSED: dict[str, str] = {
     "query_table": "name the table in `reads`",
 }
 _ORDERED = {"first", "last", "list", "array_agg", "string_agg", "group_concat", "listagg", "arg_max_null"}
+_POSITIONAL = {"row_number", "lag", "lead", "ntile", "nth_value", "first_value", "last_value"}
 _TABLE_FUNCTIONS = {"unnest", "explode", "generate_series", "range"}
 _FLOATS = (sge.DataType.Type.DOUBLE, sge.DataType.Type.FLOAT)
 _INTEGERS = tuple(sge.DataType.INTEGER_TYPES)
@@ -200,9 +201,11 @@ def with_semantics(
         schema = MappingSchema(columns, dialect="duckdb")
         typed = annotate_types(qualify(tree.copy(), schema=schema, dialect="duckdb"), schema=schema, dialect="duckdb")
         tree = _rewrite(typed, notes)
+        _total_orders(tree)
     except SqlglotError as error:
         notes.append(f"types could not be told ({str(error).splitlines()[0]}): sums and casts are the engine's")
         tree = _rewrite(tree, notes)
+    _positional(tree, notes)
     for table in tree.find_all(sge.Table):
         if table.name in holders:
             table.set("this", sge.to_identifier(holders[table.name], quoted=True))
@@ -251,6 +254,23 @@ def _rewrite(tree: sge.Query, notes: list[str]) -> sge.Query:
         if new is not node:
             node.replace(new)
     return tree
+
+
+def _total_orders(tree: sge.Query) -> None:
+    """Let the columns of a result settle the ties of an order that a LIMIT cuts.
+
+    Stars are expanded by now, so that every column has a number.
+    """
+    for part in tree.find_all(sge.Select):
+        if part.args.get("limit") or part.args.get("offset"):
+            numbers = [sge.Ordered(this=sge.Literal.number(i)) for i in range(1, len(part.selects) + 1)]
+            part.args["order"].set("expressions", [*part.args["order"].expressions, *numbers])
+
+
+def _positional(tree: sge.Query, notes: list[str]) -> None:
+    for window in tree.find_all(sge.Window):
+        if _name(window.this) in _POSITIONAL:
+            notes.append(f"`{window.sql(dialect='duckdb')}`: name a key last in its order, or ties may swap places")
 
 
 def _text(node: sge.Expression) -> str:
