@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gristmill.algebra import run_time as run_time
     from gristmill.algebra import split as split
     from gristmill.api.checking import check as check
+    from gristmill.api.expressions import ibis_connection as ibis_connection
     from gristmill.api.project import Project as Project
     from gristmill.api.stores import open as open
     from gristmill.connect import files as files
@@ -39,6 +40,7 @@ _HOME = {
     "files": "gristmill.connect",
     "frame": "gristmill.connect",
     "hash": "gristmill.algebra",
+    "ibis_connection": "gristmill.api.expressions",
     "open": "gristmill.api.stores",
     "query": "gristmill.connect",
     "row_random": "gristmill.algebra",

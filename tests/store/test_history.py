@@ -357,3 +357,33 @@ def test_looking_at_a_store_loads_no_engine(store: Store, people: Rows) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script, str(store.path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_set_units_touches_only_what_it_names(store: Store) -> None:
+    with store.begin("main") as tx:
+        tx.put_units("s", {name: unit(name, number) for number, name in enumerate("abc")})
+    one, two = store.begin("main"), store.begin("main")
+    one.set_units("s", {"d": unit("d", 4), "a": None})
+    two.set_units("s", {"e": unit("e", 5)})
+    one.commit()
+    two.commit()
+    assert list(store.snapshot("main").units("s")) == ["b", "c", "d", "e"]
+
+
+def test_publish_leaves_no_trace_of_the_source_branch_but_its_name(store: Store, people: Rows) -> None:
+    base = store.resolve("main")
+    store.create_branch("run/1")
+    with store.begin("run/1", message="stage") as tx:
+        tx.append("people", people(6))
+    staged = store.resolve("run/1")
+    commit = store.publish("run/1", into="main", base=base, message="publish")
+    value = store.commit_of(commit)
+    assert (value.parents, value.meta["published_from"]) == ((base,), staged)
+    fresh = store.publish("run/1", into="fresh", base=base, message="new branch")
+    assert store.commit_of(fresh).parents == (base,)
+    assert [entry[1:3] for entry in store.reflog("fresh")] == [(None, fresh)]
+    tx = store.begin("fresh")
+    tx.append("people", people(8))
+    store.delete_branch("fresh")
+    with pytest.raises(Conflict, match="deleted"):
+        tx.commit()

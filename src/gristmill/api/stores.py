@@ -9,27 +9,20 @@ store.at("main~1")["ref.airlines"].to_polars()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gristmill.errors import UsageError
+from gristmill.api.tables import ChangingTable, Table
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
     import pyarrow as pa
 
     from gristmill.model.commits import Commit
-    from gristmill.model.predicates import Predicate
     from gristmill.store import Snapshot as StoredSnapshot
     from gristmill.store import Store as Engine
-    from gristmill.store import StoreDiff, Transaction, View
-
-Where = "str | pc.Expression | Predicate | None"
-Rows = object
-"""Rows to write: Arrow, Polars, pandas or DuckDB, a stream of any of them, or a list of dicts."""
+    from gristmill.store import StoreDiff, Transaction
 
 
 def open(
@@ -106,6 +99,23 @@ class Store:
         """Undo a commit by a new one; return it."""
         return self.engine.revert(commit, on=on, message=message)
 
+    def restore(self, ref: str, *, on: str = "main", tables: Sequence[str] | None = None) -> str:
+        """Make a branch (or only these tables of it) hold what it held at an address, by a new commit; return it."""
+        return self.engine.restore(ref, on=on, tables=None if tables is None else list(tables))
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        from gristmill.api.showing import html_rows
+
+        heads = sorted(self.engine.branches().items())
+        rows = [(name, head[:7], self.engine.commit_of(head).message) for name, head in heads]
+        return html_rows(f"store {self.engine.path}", ["branch", "commit", "message"], rows)
+
     def close(self) -> None:
         """Close the store; a second call does nothing."""
         self.engine.close()
@@ -115,7 +125,14 @@ class Snapshot:
     """A fixed state of every table."""
 
     def __init__(self, engine: Engine, view: StoredSnapshot) -> None:
-        self.engine, self._view = engine, view
+        self.engine, self.view = engine, view
+
+    def _repr_html_(self) -> str:
+        from gristmill.api.showing import html_rows
+
+        states = [(name, self.view.table(name)) for name in self.tables()]
+        rows = [(name, f"{state.row_count:,}", ", ".join(state.key)) for name, state in states]
+        return html_rows(repr(self), ["table", "rows", "key"], rows)
 
     def __repr__(self) -> str:
         return f"<snapshot {self.commit[:7]}: {', '.join(self.tables()) or 'no tables'}>"
@@ -123,18 +140,18 @@ class Snapshot:
     @property
     def commit(self) -> str:
         """The commit's id."""
-        return self._view.commit.id
+        return self.view.commit.id
 
     def tables(self) -> list[str]:
         """Return the names of the tables."""
-        return self._view.tables()
+        return self.view.tables()
 
     def __contains__(self, name: object) -> bool:
-        return name in self._view
+        return name in self.view
 
     def __getitem__(self, name: str) -> Table:
-        self._view.table(name)
-        return Table(self.engine, None, name, self._view)
+        self.view.table(name)
+        return Table(self.engine, None, name, self.view)
 
     def sql(self, query: str) -> pa.Table:
         """Run one SELECT over the tables, under our semantics."""
@@ -142,7 +159,7 @@ class Snapshot:
         from gristmill.engines.kernel import Kernel
 
         with Kernel() as kernel:
-            return run_query(kernel, self._view, query).read_all()
+            return run_query(kernel, self.view, query).read_all()
 
 
 class Writer:
@@ -154,6 +171,9 @@ class Writer:
 
     def __repr__(self) -> str:
         return f"<branch {self.branch} at {self.commit[:7]}>"
+
+    def _repr_html_(self) -> str:
+        return self.snapshot()._repr_html_()
 
     @property
     def commit(self) -> str:
@@ -216,6 +236,9 @@ class Changes:
         self._tx.state(name)
         return ChangingTable(self._tx, name)
 
+    def __repr__(self) -> str:
+        return f"<transaction on {self._tx.branch}>"
+
     def __contains__(self, name: object) -> bool:
         return name in self._tx
 
@@ -229,203 +252,6 @@ class Changes:
     def drop_table(self, name: str) -> None:
         """Drop a table; earlier commits keep it."""
         self._tx.drop_table(name)
-
-
-class Scan:
-    """Some columns and rows of a table, read when asked for."""
-
-    def __init__(
-        self, view: View, name: str, columns: Sequence[str] | None = None, where: Predicate | None = None
-    ) -> None:
-        self._view, self._name, self._columns, self._where = view, name, columns, where
-
-    def batches(self) -> pa.RecordBatchReader:
-        """Return the rows as a stream of Arrow batches, in bounded memory."""
-        return self._view.reader(self._name, columns=self._columns, where=self._where)
-
-    def to_arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table."""
-        return self.batches().read_all()
-
-    def to_polars(self) -> pl.DataFrame:
-        """Return the rows as a Polars frame."""
-        import polars
-
-        frame = polars.from_arrow(self.to_arrow())
-        assert isinstance(frame, polars.DataFrame)
-        return frame
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Return the rows as a pandas frame."""
-        frame: pd.DataFrame = self.to_arrow().to_pandas()
-        return frame
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.batches().__arrow_c_stream__(requested_schema)
-
-
-class ChangingTable(Scan):
-    """A table within a transaction."""
-
-    def __init__(self, tx: Transaction, name: str) -> None:
-        super().__init__(tx, name)
-        self._tx = tx
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._tx.schema_of(self._name).to_arrow()
-
-    def __len__(self) -> int:
-        return self._tx.table(self._name).row_count
-
-    def scan(self, *, columns: Sequence[str] | None = None, where: object = None) -> Scan:
-        """Return some columns and rows; ``where`` is a condition in SQL, or a pyarrow expression."""
-        return Scan(self._tx, self._name, columns, predicate(self._tx, self._name, where))
-
-    def append(self, rows: Rows) -> None:
-        """Add rows; in a table with a key they must be new."""
-        self._tx.append(self._name, readable(rows))
-
-    def upsert(self, rows: Rows) -> None:
-        """Add rows, replacing those of equal key."""
-        self._tx.upsert(self._name, readable(rows))
-
-    def delete(self, *, where: object) -> None:
-        """Delete the rows for which a condition holds."""
-        self._tx.delete(self._name, predicate(self._tx, self._name, where))
-
-    def replace(self, rows: Rows) -> None:
-        """Make these the table's rows; rows of equal key keep their identity."""
-        self._tx.replace(self._name, readable(rows))
-
-
-class Table(Scan):
-    """A table at a commit. Writes go to its branch and move this handle to the commit they make.
-
-    What was read through the handle is what a later write through it relies on: if another commit has changed it
-    since, the write is `Stale`; ``refresh()`` looks again.
-    """
-
-    def __init__(self, engine: Engine, branch: str | None, name: str, view: StoredSnapshot) -> None:
-        super().__init__(view, name)
-        self.engine, self.branch, self.name = engine, branch, name
-        self._pinned = view
-        self._read = False
-
-    def __repr__(self) -> str:
-        state = self._pinned.table(self.name)
-        key = f", key {', '.join(state.key)}" if state.key else ""
-        return f"<table {self.name} at {self._pinned.commit.id[:7]}: {state.row_count:,} rows{key}>"
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._pinned.table(self.name).schema.to_arrow()
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The columns that identify a row."""
-        return self._pinned.table(self.name).key
-
-    @property
-    def commit(self) -> str:
-        """The commit at which the handle reads."""
-        return self._pinned.commit.id
-
-    def __len__(self) -> int:
-        self._read = True
-        return self._pinned.table(self.name).row_count
-
-    def batches(self) -> pa.RecordBatchReader:
-        """Return the rows as a stream of Arrow batches, in bounded memory."""
-        self._read = True
-        return super().batches()
-
-    def scan(self, *, columns: Sequence[str] | None = None, where: object = None) -> Scan:
-        """Return some columns and rows; ``where`` is a condition in SQL, or a pyarrow expression."""
-        self._read = True
-        return Scan(self._pinned, self.name, columns, predicate(self._pinned, self.name, where))
-
-    def refresh(self) -> Table:
-        """Move to the branch's newest commit, forgetting what was read."""
-        self._pin(self.engine.snapshot(self._writable()))
-        return self
-
-    def append(self, rows: Rows, *, message: str = "") -> str:
-        """Add rows; in a table with a key they must be new. Returns the commit."""
-        return self._write(lambda table: table.append(rows), message or f"append to {self.name}")
-
-    def upsert(self, rows: Rows, *, message: str = "") -> str:
-        """Add rows, replacing those of equal key. Returns the commit."""
-        return self._write(lambda table: table.upsert(rows), message or f"upsert into {self.name}")
-
-    def delete(self, *, where: object, message: str = "") -> str:
-        """Delete the rows for which a condition holds. Returns the commit."""
-        return self._write(lambda table: table.delete(where=where), message or f"delete from {self.name}")
-
-    def replace(self, rows: Rows, *, message: str = "") -> str:
-        """Make these the table's rows; rows of equal key keep their identity. Returns the commit."""
-        return self._write(lambda table: table.replace(rows), message or f"replace {self.name}")
-
-    def _write(self, change: Callable[[ChangingTable], None], message: str) -> str:
-        branch = self._writable()
-        kind = self._pinned.table(self.name).properties.get("kind")
-        if kind == "derived":
-            raise UsageError(
-                f"`{self.name}` is computed from its definition",
-                code="GM-U008",
-                hint="change its definition or its inputs, then `gristmill run`",
-            )
-        tx = self.engine.begin(branch, message=message, at=self.commit)
-        try:
-            if self._read:
-                tx.table(self.name)
-            change(ChangingTable(tx, self.name))
-            commit = tx.commit()
-        except BaseException:
-            tx.discard()
-            raise
-        self._pin(self.engine.snapshot(commit))
-        return commit
-
-    def _pin(self, view: StoredSnapshot) -> None:
-        self._pinned = self._view = view
-        self._read = False
-
-    def _writable(self) -> str:
-        if self.branch is None:
-            raise UsageError(
-                f"`{self.name}` was opened at a fixed commit", code="GM-U009", hint='open it as store["main"]'
-            )
-        return self.branch
-
-
-def predicate(view: View, name: str, where: object) -> Predicate | None:
-    """Return a condition as the store takes it: SQL text, a pyarrow expression, a Predicate, or None."""
-    from gristmill.model.predicates import from_pyarrow
-    from gristmill.model.where import parse_where
-
-    if where is None:
-        return None
-    if isinstance(where, str):
-        return parse_where(where, view.schema_of(name).to_arrow().names)
-    if type(where).__module__.startswith("pyarrow"):
-        return from_pyarrow(where)
-    return where  # type: ignore[return-value]
-
-
-def readable(rows: Rows) -> object:
-    """Return rows as the store takes them."""
-    import pyarrow as pa
-
-    if isinstance(rows, list):
-        return pa.Table.from_pylist(rows)
-    if isinstance(rows, Mapping):
-        return pa.table(dict(rows))
-    if type(rows).__module__.split(".")[0] == "pandas":
-        return pa.Table.from_pandas(rows, preserve_index=False)
-    return rows
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -35,6 +35,11 @@ class Delta(msgspec.Struct, frozen=True):
     schema_changed: bool = False
     rebuilt: bool = False
 
+    def __repr__(self) -> str:
+        counts = f"+{len(self.inserted):,} ~{len(self.updated):,} -{len(self.deleted):,} rows"
+        notes = [note for flag, note in ((self.schema_changed, "columns"), (self.rebuilt, "made anew")) if flag]
+        return f"<delta of {self.table}: {', '.join([counts, *notes])}>"
+
     @property
     def empty(self) -> bool:
         """Whether no row and no column changed."""

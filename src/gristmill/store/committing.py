@@ -42,18 +42,26 @@ def commit(tx: Transaction, guard: Guard | None) -> str:
             done = earlier(tx)
             if done is not None:
                 return done.hex()
-            head = store.head(tx.branch)
+            ref = store.head(tx.branch)
+            head = ref if ref is not None else _start(tx)
             moved = rebase(tx, head)
             if guard is not None:
                 guard.review(tx, frozenset(moved))
-            if head is not None and tx.tree == store.tree_of(head) and not tx.also:
+            if ref is not None and tx.tree == store.tree_of(head) and not tx.also:
                 return remember(tx, head).hex()
             with ExitStack() as short:
                 if not mine:
                     short.enter_context(locked(lock))
-                new = swing(tx, head)
+                new = swing(tx, head, ref)
         if new is not None:
             return new.hex()
+
+
+def _start(tx: Transaction) -> Oid:
+    """Return the commit that a branch which does not exist begins at; raises Conflict if it should exist."""
+    if not tx.starts or tx.base is None:
+        raise Conflict(f"the branch `{tx.branch}` has been deleted", code="GM-S015", hint="make it again, then retry")
+    return tx.base
 
 
 def earlier(tx: Transaction) -> Oid | None:
@@ -98,10 +106,10 @@ def _request(db: apsw.Connection, tx: Transaction, target: Oid) -> None:
     )
 
 
-def swing(tx: Transaction, head: Oid | None) -> Oid | None:
-    """Make the branch point at a new commit on ``head``; None if the branch has moved meanwhile."""
+def swing(tx: Transaction, head: Oid, ref: Oid | None) -> Oid | None:
+    """Make the branch, which points at ``ref``, point at a new commit on ``head``; None if it has moved meanwhile."""
     store = tx.store
-    parents = tuple(parent for parent in ((head,) if head else ()) + tx.also)
+    parents = (head, *tx.also)
     value = make_commit(store, tx.pending.put(tx.tree), parents, tx.message, tx.author, tx.meta)
     oid = tx.pending.put(value)
     objects = tx.pending.reachable(oid)
@@ -109,10 +117,10 @@ def swing(tx: Transaction, head: Oid | None) -> Oid | None:
     with store.catalog.write() as db:
         row = db.execute("select target from refs where kind = 'branch' and name = ?", (tx.branch,)).fetchone()
         current = None if row is None else row[0]
-        if current != head:
+        if current != ref:
             return None
         insert_objects(db, objects)
-        set_ref(db, "branch", tx.branch, head, oid, value.author, tx.message)
+        set_ref(db, "branch", tx.branch, ref, oid, value.author, tx.message)
         if tx.idempotency_key is not None:
             _request(db, tx, oid)
         for undone in tx.undoes:

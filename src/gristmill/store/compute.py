@@ -218,6 +218,13 @@ def reader(plan: ScanPlan, con: duckdb.DuckDBPyConnection | None = None) -> pa.R
     return query_reader(own, bind(own, scan_sql(plan)), plan.to_arrow_schema())
 
 
+def head(plan: ScanPlan, rows: int) -> pa.Table:
+    """Return the first rows of a plan, reading no more than they take."""
+    con = connection()
+    sql = bind(con, scan_sql(plan))
+    return query_reader(con, f"SELECT * FROM ({sql}) LIMIT {rows}", plan.to_arrow_schema()).read_all()
+
+
 def query_reader(con: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) -> pa.RecordBatchReader:
     """Run a query and return its rows as a stream of exactly this schema."""
     import pyarrow as pa

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gristmill.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StoreDiff:
     """What changed from one commit to another.
 
@@ -39,6 +39,12 @@ class StoreDiff:
     documents: dict[str, tuple[bytes | None, bytes | None]]
     units: dict[str, tuple[dict[str, Unit], dict[str, Unit]]]
     files: dict[str, tuple[str | None, str | None]]
+
+    def __repr__(self) -> str:
+        parts = [repr(delta)[10:-1] for _, delta in sorted(self.tables.items())]
+        for word, found in (("document", self.documents), ("source", self.units), ("file tree", self.files)):
+            parts += [f"{len(found)} {word}{'s' if len(found) > 1 else ''}"] if found else []
+        return f"<diff: {'; '.join(parts) or 'nothing changed'}>"
 
     @property
     def empty(self) -> bool:

@@ -39,12 +39,10 @@ def publish(
 ) -> str:
     """See `gristmill.store.Store.publish`."""
     theirs, start = history.resolve(store, source), history.resolve(store, base)
-    if store.head(into) is None:
-        check_branch_name(into)
-        store.create_branch(into, at=start.hex())
-    tx = _laid_on(store, into, start, store.tree_of(theirs), message, meta)
+    check_branch_name(into)
+    tx = _laid_on(store, into, start, store.tree_of(theirs), message, {**(meta or {}), "published_from": theirs.hex()})
     tx.whole |= set(tree_changes(tx.pending.get, tx.base_tree, tx.tree)["tables"])
-    tx.also = (theirs,) if theirs != start else ()
+    tx.starts = True
     return tx.commit(guard=guard)
 
 

@@ -199,11 +199,14 @@ class Store:
         meta: Mapping[str, str] | None = None,
         guard: Guard | None = None,
     ) -> str:
-        """Make ``into`` hold what a branch holds, as one commit, and return it.
+        """Make ``into`` hold what a branch holds, as one commit on its head, and return it.
+
+        The commit's only parent is the head of ``into``: what the source branch committed on the way is not part of
+        the history, and goes when that branch does. Its last commit's id is kept as ``published_from`` in ``meta``.
 
         Args:
             source_branch: whose content it is.
-            into: the branch to move; made if there is none.
+            into: the branch to move; where there is none it is made, in the same step, as one that begins at ``base``.
             base: the commit of ``into`` that the source branch was made from. What others changed in ``into``
                 since then is kept where the source branch did not touch it.
             message: why.

@@ -70,6 +70,7 @@ class Transaction(View):
         self.sealed = False
         self.owns_branch = False
         self.also: tuple[Oid, ...] = ()
+        self.starts = False
         self.undoes: tuple[Oid, ...] = ()
         self.reads: set[tuple[str, str]] = set()
         self.whole: set[str] = set()
@@ -321,6 +322,20 @@ class Transaction(View):
         known = (key for key, _ in map_items(self.pending.get, self._tree.units))
         gone = {key: None for key in known if key.startswith(f"{source}\0") and key not in values}
         self.put_entries("units", {**gone, **values})
+
+    def set_units(self, source: str, changes: Mapping[str, Unit | None]) -> None:
+        """Set these units of a source, or forget those whose value is None; its other units stay as they are.
+
+        Costs as much as the changes, however many units the source has. Combined with what others land meanwhile,
+        unless both set the same unit.
+        """
+        encoder = msgspec.msgpack.Encoder(order="sorted")
+        values = {
+            f"{source}\0{name}": None if unit is None else encoder.encode(unit)
+            for name, unit in sorted(changes.items())
+        }
+        self.note("units", source, b"".join(key.encode() + (value or b"-") for key, value in values.items()))
+        self.put_entries("units", values)
 
     def put_document(self, path: str, content: bytes) -> None:
         """Set the content of a small versioned text."""

@@ -160,6 +160,14 @@ class View:
         """Return the rows as an Arrow table; the arguments are those of `scan`."""
         return self.reader(name, columns=columns, where=where, row_ids=row_ids, hidden=hidden).read_all()
 
+    def preview(
+        self, name: str, *, columns: Sequence[str] | None = None, where: Predicate | None = None, rows: int = 10
+    ) -> pa.Table:
+        """Return a few rows to look at, without noting that the table was read."""
+        from gristmill.store import compute
+
+        return compute.head(self._plan(name, columns=columns, where=where), rows)
+
     def digest(self, name: str) -> str:
         """Return the digest of a table's visible content: equal for equal multisets of rows, whatever the layout.
 
