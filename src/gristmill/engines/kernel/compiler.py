@@ -15,6 +15,7 @@ from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from ibis.common.exceptions import IbisError
 
 from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime
+from gristmill.algebra.refusals import UNKNOWN
 from gristmill.algebra.semantics import FORMULAS
 from gristmill.engines.kernel.asof import asof_select
 from gristmill.engines.kernel.fill import fill_text
@@ -104,5 +105,5 @@ def compile_sql(expr: ibis.Table, *, run_time_us: int | None = None) -> str:
     try:
         tree = KernelCompiler(run_time_us).to_sqlglot(expr)
     except IbisError as error:
-        raise DefinitionError(f"this has no form on our engine: {error}", code="GM-P132") from error
+        raise DefinitionError(f"this has no form on our engine: {error}", code=UNKNOWN) from error
     return str(tree.sql(dialect="duckdb"))
