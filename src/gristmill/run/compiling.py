@@ -60,6 +60,7 @@ def _table(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compil
         definition = algebra.fingerprint(made)
         reads: dict[str, tuple[str, ...] | None] = dict(algebra.reads(made))
         reads_run_time = algebra.uses_run_time(made)
+        made = algebra.normalise(made)
     except GristmillError as error:
         error.where = error.where or str(node.place)
         raise
