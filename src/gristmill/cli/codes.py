@@ -88,7 +88,7 @@ CODES: dict[str, str] = {
     "GM-S012": "There is no store at this path.",
     "GM-S013": "The store was written by a newer version of gristmill.",
     "GM-S014": "The commit cannot be undone or brought over alone: what it changed has changed again.",
-    "GM-S015": "The branch has moved on, or never had the commit that this change starts from.",
+    "GM-S015": "The branch of a change has been deleted meanwhile. Make it again, then retry.",
     "GM-S101": "There is no column or field of this name.",
     "GM-S102": "A column cannot have this name.",
     "GM-S103": "A column cannot have this type.",
