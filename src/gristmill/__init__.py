@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gristmill.api.expressions import ibis_connection as ibis_connection
     from gristmill.api.project import Project as Project
     from gristmill.api.stores import open as open
+    from gristmill.api.tracking import track as track
     from gristmill.connect import files as files
     from gristmill.connect import frame as frame
     from gristmill.connect import query as query
@@ -47,6 +48,7 @@ _HOME = {
     "rules": "gristmill.contracts",
     "run_time": "gristmill.algebra",
     "split": "gristmill.algebra",
+    "track": "gristmill.api.tracking",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

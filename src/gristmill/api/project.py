@@ -14,7 +14,7 @@ from gristmill.api.definitions import Definitions
 from gristmill.api.results import PlanResult, RunResult
 from gristmill.define import Settings, load_modules, read_settings
 from gristmill.define.settings import FILE_NAME, branch_of
-from gristmill.errors import DefinitionError, UsageError, did_you_mean
+from gristmill.errors import DefinitionError, GristmillError, UsageError, did_you_mean
 from gristmill.model.events import Listener, silent
 
 if TYPE_CHECKING:
@@ -164,10 +164,27 @@ class Project(Definitions):
         from gristmill.run.execute import execute
 
         with self.context(parameters=params, listener=listener) as ctx:
-            record = execute(ctx, on=self.branch(on), select=select, message=message)
+            try:
+                record = execute(ctx, on=self.branch(on), select=select, message=message)
+            except GristmillError:
+                self._tell(listener)
+                raise
+            self._tell(listener)
             if self.loaded and record.head and not record.selected:
                 self.plan(on=on, params=params)
             return RunResult(record)
+
+    def _tell(self, listener: Listener) -> None:
+        """Tell who wants to know, where the last run is news."""
+        from gristmill.model.events import Assumed
+        from gristmill.run.notify import notify
+        from gristmill.run.records import history
+
+        last, *earlier = [*history(self.store, limit=5), None]
+        previous = next((found for found in earlier if found and last and found.on == last.on), None)
+        trouble = notify(self.settings, last, previous) if last else None
+        if trouble:
+            listener(Assumed(name="notify", text=trouble))
 
     def publish(self, run: str, *, accept: Sequence[Acceptance] = (), listener: Listener = silent) -> RunResult:
         """Publish a run that was kept aside; ``accept`` lets failing rules pass, each with a reason and an end.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from gristmill.model.commits import Commit
+    from gristmill.run.models import ModelRecord
     from gristmill.store import Snapshot as StoredSnapshot
     from gristmill.store import Store as Engine
     from gristmill.store import StoreDiff, Transaction
@@ -152,6 +153,16 @@ class Snapshot:
     def __getitem__(self, name: str) -> Table:
         self.view.table(name)
         return Table(self.engine, None, name, self.view)
+
+    def model(self, name: str) -> ModelRecord:
+        """Return what a model was trained on and its metrics; raises NotFound."""
+        from gristmill.errors import NotFound
+        from gristmill.run.models import load_model
+
+        record = load_model(self.view, name)
+        if record is None:
+            raise NotFound(f"there is no model `{name}` at {self.commit[:7]}")
+        return record
 
     def sql(self, query: str) -> pa.Table:
         """Run one SELECT over the tables, under our semantics."""

@@ -126,7 +126,7 @@ class _Dataset:
     def to_batches(
         self,
         columns: list[str] | None = None,
-        filter: pc.Expression | None = None,  # noqa: A002 - the name that Polars calls it by
+        filter: pc.Expression | None = None,
         **_: object,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the batches, with the condition tested by the store where it has it, and by Arrow where not."""

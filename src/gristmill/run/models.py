@@ -38,7 +38,8 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
         held_digest: content digest of the held table; metrics compare only where these are equal.
         held_rows: its rows.
         parameters: the keyword parameters.
-        run: the run that trained it.
+        run: the run that trained it; empty for a training that was recorded by ``gm.track``.
+        read_at: for a recorded training: the commit at which each table was read; in a run that is its own commit.
     """
 
     metrics: dict[str, float]
@@ -49,6 +50,7 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     held_rows: int = 0
     parameters: dict[str, str] = {}
     run: str = ""
+    read_at: dict[str, str] = {}
 
 
 def record_path(name: str) -> str:
