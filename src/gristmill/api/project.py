@@ -169,7 +169,8 @@ class Project(Definitions):
             except GristmillError:
                 self._tell(listener)
                 raise
-            self._tell(listener)
+            if record.run:
+                self._tell(listener)
             if self.loaded and record.head and not record.selected:
                 self.plan(on=on, params=params)
             return RunResult(record)
@@ -180,9 +181,9 @@ class Project(Definitions):
         from gristmill.run.notify import notify
         from gristmill.run.records import history
 
-        last, *earlier = [*history(self.store, limit=5), None]
-        previous = next((found for found in earlier if found and last and found.on == last.on), None)
-        trouble = notify(self.settings, last, previous) if last else None
+        recent = list(history(self.store, limit=10))
+        previous = next((found for found in recent[1:] if found.on == recent[0].on), None)
+        trouble = notify(self.settings, recent[0], previous) if recent else None
         if trouble:
             listener(Assumed(name="notify", text=trouble))
 
