@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,6 +109,8 @@ class Project(Definitions):
                 run_time_us=time.time_ns() // 1000,
                 parameters=dict(parameters or {}),
                 listener=listener,
+                modules=bool(self.loaded),
+                workers=self.settings.run.workers or os.cpu_count() or 1,
             )
 
     def _check_parameters(self, parameters: Mapping[str, object]) -> None:

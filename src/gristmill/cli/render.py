@@ -11,6 +11,7 @@ from gristmill.model.events import (
     NothingToDo,
     Progress,
     Published,
+    Retrying,
     RunFailed,
     RunStarted,
     StageFinished,
@@ -95,6 +96,8 @@ def _line(event: Event) -> str:
     if isinstance(event, StageFinished):
         rows = "" if event.kind == "model" else count(event.rows, "row")
         return f"  {event.mode:<8} {event.name}  {rows}  {event.wall_s:.1f} s  ({event.note})"
+    if isinstance(event, Retrying):
+        return f"  again    {event.name}  in {event.wait_s:.1f} s: {event.message}"
     if isinstance(event, Published):
         return f"published {event.on} at {event.commit[:7]}    undo: {event.undo}"
     if isinstance(event, NothingToDo):

@@ -30,10 +30,12 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[run]`` table: memory in GiB, threads, and the largest share of rows that may be set aside."""
+    """The ``[run]`` table: memory in GiB, threads, worker processes, and the largest share of rows set aside."""
 
     memory_gib: float | None = None
     threads: int | None = None
+    workers: int | None = None
+    retries: int = 2
     max_quarantine: float = 0.05
 
 
@@ -84,7 +86,7 @@ def read_settings(root: Path, *, environment: str | None = None) -> Settings:
             code="GM-P006",
             where=str(path),
             hint="known tables: [project] name modules branch, [store] url data, [run] memory_gib threads "
-            "max_quarantine, [notify] url, [env.NAME]",
+            "workers retries max_quarantine, [notify] url, [env.NAME]",
         ) from error
 
 

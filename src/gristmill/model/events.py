@@ -82,6 +82,15 @@ class Trained(Event, frozen=True, kw_only=True):
     rows: int
 
 
+class Retrying(Event, frozen=True, kw_only=True):
+    """A stage failed in a way that may pass, and is tried again after a pause."""
+
+    name: str
+    attempt: int
+    wait_s: float
+    message: str
+
+
 class Published(Event, frozen=True, kw_only=True):
     """The result reached its branch as one commit."""
 
@@ -118,6 +127,7 @@ AnyEvent = (
     | Found
     | StageFinished
     | Trained
+    | Retrying
     | Published
     | NothingToDo
     | RunFailed

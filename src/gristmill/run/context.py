@@ -28,6 +28,8 @@ class Context:
         run_time_us: the run's time in microseconds since 1970, UTC; ``gm.run_time()`` gives it.
         parameters: values that override keyword parameters of definitions.
         listener: takes the events.
+        modules: whether the project was loaded from its modules, so that worker processes can load it too.
+        workers: how many processes may run steps.
     """
 
     root: Path
@@ -38,6 +40,8 @@ class Context:
     run_time_us: int
     parameters: Mapping[str, object] = field(default_factory=dict)
     listener: Listener = silent
+    modules: bool = False
+    workers: int = 1
 
     @property
     def store(self) -> Store:

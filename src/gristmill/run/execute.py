@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import resource
 import sys
 import time
@@ -13,7 +14,7 @@ import msgspec
 
 from gristmill.define import Node
 from gristmill.errors import CheckFailed, GristmillError, Stale
-from gristmill.model.events import NothingToDo, Published, RunFailed, RunStarted, StageFinished, StageStarted
+from gristmill.model.events import NothingToDo, Published, Retrying, RunFailed, RunStarted, StageFinished, StageStarted
 from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
 from gristmill.run import records
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _LOOK_BACK = 20
+_PAUSE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str, acce
     try:
         add_acceptances(ctx, run, accept)
         for step in plan.steps:
-            _stage(ctx, run, step, progress)
+            _with_retries(ctx, run, step, progress)
             records.save(store, _record(record, progress, "running"))
         return _finish(ctx, record, progress, message)
     except Stale:
@@ -131,6 +133,22 @@ def unfinished(store: Store, *, on: str, base: str) -> str | None:
         if ended_early and not record.blocked and record.run in store.branches():
             return store.resolve(record.run)
         return None
+    return None
+
+
+def _with_retries(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
+    """Run a stage, again after a pause where an error says that a retry can help (and is not a lost race)."""
+    for attempt in range(ctx.settings.run.retries + 1):
+        try:
+            return _stage(ctx, run, step, progress)
+        except Stale:
+            raise
+        except GristmillError as error:
+            if not error.retryable or attempt == ctx.settings.run.retries:
+                raise
+            wait_s = _PAUSE_S * 2**attempt * (1 + random.random())
+            ctx.listener(Retrying(name=step.name, attempt=attempt + 1, wait_s=wait_s, message=error.message))
+            time.sleep(wait_s)
     return None
 
 

@@ -11,7 +11,7 @@ from gristmill.errors import DataError, DefinitionError, EngineError, GristmillE
 from gristmill.model.findings import Finding
 from gristmill.model.rules import Rule
 from gristmill.run.checking import check_staged, replace_aside
-from gristmill.run.compiling import Compiled, declared_schema
+from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
@@ -39,7 +39,12 @@ def compute_table(ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequ
     Raises DataError where key or schema do not hold, DefinitionError where user code fails.
     """
     node = compiled.node
-    staged = _staged_step(ctx, tx, node) if node.kind == "step" else _staged_query(ctx, tx, compiled)
+    if node.kind == "step":
+        from gristmill.run.steps import staged_step
+
+        staged = staged_step(ctx, tx, node)
+    else:
+        staged = _staged_query(ctx, tx, compiled)
     checked = check_staged(ctx, tx, node, staged, rules=rules, run=run)
     tx.replace(node.name, checked.staged)
     replace_aside(tx, node.name, checked.aside)
@@ -95,16 +100,6 @@ def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:
         tx.evolve(node.name, schema, replace=True)
         if tx.table(node.name).key != node.key:
             tx.alter(node.name, SetKey(node.key))
-
-
-def _staged_step(ctx: Context, tx: Transaction, node: Node) -> Staged:
-    schema = declared_schema(node)
-    assert schema is not None
-    assert node.function is not None
-    prepare(tx, node, schema)
-    arguments = [as_frame(tx.reader(name).read_all(), node.rows) for name in node.reads]
-    result = call(node, node.function, arguments, ctx.parameters_of(node))
-    return tx.stage(node.name, as_arrow(node, result, schema))
 
 
 def as_frame(table: pa.Table, rows: str) -> object:

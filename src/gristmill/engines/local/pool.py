@@ -1,0 +1,129 @@
+"""Worker processes that speak in length-prefixed messages over their standard streams; nothing is pickled.
+
+A worker is ``python -m MODULE ARGUMENTS``; its module calls `serve` with a function from bytes to bytes. What the
+function prints goes to standard error, so that it cannot break the protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import IO, Self
+
+from gristmill.errors import EngineError
+
+_HEADER = struct.Struct(">Q")
+
+
+class Pool:
+    """Workers that answer messages; use it as a context manager.
+
+    Args:
+        module: what each worker runs, by ``python -m``.
+        arguments: its arguments.
+        workers: how many processes.
+
+    Raises EngineError where a worker dies without an answer; the others are stopped.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str] = (), *, workers: int) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="gristmill-pool")
+        self._local = threading.local()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self.workers = workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def map(self, messages: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the answer to each message, in their order; at most two messages a worker wait in memory."""
+        waiting: deque[Future[bytes]] = deque()
+        for message in messages:
+            waiting.append(self._threads.submit(self._ask, message))
+            if len(waiting) > 2 * self.workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _ask(self, message: bytes) -> bytes:
+        process = getattr(self._local, "process", None)
+        if process is None:
+            process = self._start()
+            self._local.process = process
+        try:
+            write_message(process.stdin, message)
+            answer = read_message(process.stdout)
+        except BrokenPipeError:
+            answer = None
+        if answer is None:
+            raise EngineError(
+                f"a worker ended with exit code {process.wait()} before it answered",
+                code="GM-E030",
+                hint="what it printed stands above; it may have run out of memory",
+                retryable=True,
+            )
+        return answer
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with self._lock:
+            self._processes.append(process)
+        return process
+
+    def close(self) -> None:
+        """Stop the workers; a second call does nothing."""
+        for process in self._processes:
+            if process.stdin is not None and not process.stdin.closed:
+                process.stdin.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for process in self._processes:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        self._processes = []
+
+
+def serve(answer: Callable[[bytes], bytes]) -> None:
+    """Answer messages from standard input until it ends; called by a worker's module."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with out:
+        while (message := read_message(sys.stdin.buffer)) is not None:
+            write_message(out, answer(message))
+
+
+def write_message(stream: IO[bytes] | None, message: bytes) -> None:
+    """Write one message."""
+    assert stream is not None
+    stream.write(_HEADER.pack(len(message)))
+    stream.write(message)
+    stream.flush()
+
+
+def read_message(stream: IO[bytes] | None) -> bytes | None:
+    """Read one message; None at the end of the stream."""
+    assert stream is not None
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    (size,) = _HEADER.unpack(header)
+    message = stream.read(size)
+    return message if len(message) == size else None
