@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Self
 
@@ -87,8 +88,9 @@ class Pool:
     def close(self) -> None:
         """Stop the workers; a second call does nothing."""
         for process in self._processes:
-            if process.stdin is not None and not process.stdin.closed:
-                process.stdin.close()
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):
+                    process.stdin.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
         for process in self._processes:
             try:
