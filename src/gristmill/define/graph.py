@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 
@@ -56,14 +56,23 @@ class Graph:
             )
         self._nodes[node.name] = node
 
-    def order(self) -> list[Node]:
-        """Return the nodes so that inputs come first; ties keep the order of definition."""
+    def order(self, *, after: Mapping[str, Collection[str]] | None = None) -> list[Node]:
+        """Return the nodes so that inputs come first; ties keep the order of definition.
+
+        Args:
+            after: for some nodes, others that should come before them too; let go where that makes a circle.
+        """
         for node in self:
             self._check_inputs(node)
-        sorter: TopologicalSorter[str] = TopologicalSorter({node.name: node.inputs for node in self})
+        later = {name: [other for other in others if other in self] for name, others in (after or {}).items()}
+        sorter: TopologicalSorter[str] = TopologicalSorter(
+            {node.name: (*node.inputs, *later.get(node.name, ())) for node in self}
+        )
         try:
             sorter.prepare()
         except CycleError as error:
+            if after:
+                return self.order()
             cycle = " -> ".join(error.args[1])
             raise DefinitionError(f"tables read each other in a circle: {cycle}", code="GM-P004") from error
         rank = {name: position for position, name in enumerate(self._nodes)}

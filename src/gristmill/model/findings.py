@@ -66,5 +66,6 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def blocks(self) -> bool:
-        """Whether this finding forbids publishing."""
-        return self.outcome in ("fail", "error", "not_checked") and self.accepted is None
+        """Whether this finding forbids publishing: it failed, or a rule that must hold could not be looked at."""
+        unseen = self.outcome in ("error", "not_checked") and self.rule.on_fail != "warn"
+        return (self.outcome == "fail" or unseen) and self.accepted is None

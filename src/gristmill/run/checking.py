@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gristmill.contracts import check, quarantine
-from gristmill.contracts.check import CheckResult
+from gristmill.contracts import CheckResult, Surroundings, check, quarantine
 from gristmill.contracts.quarantine import SetAside
 from gristmill.define import Node
 from gristmill.model.events import Found
@@ -18,6 +17,7 @@ from gristmill.model.findings import Example, Finding
 from gristmill.model.rules import Rule
 from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_LINE, ORIGIN_OFFSET, ORIGIN_RECORD, ORIGIN_UNIT, Unit
 from gristmill.run.context import Context
+from gristmill.run.rules import contract_of
 
 if TYPE_CHECKING:
     from gristmill.store import Staged, Transaction, View
@@ -57,11 +57,21 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What the checks need to know about rows of a source: its units, and rows that could not even be typed."""
+    """What the checks need to know about rows of a source.
+
+    Args:
+        units: its units by number.
+        rejects: rows that could not even be typed.
+        delivered: how many rows came.
+        stored: relation of the table's other rows, which stay; None where there are none.
+        raw: gives the text of rows as delivered, by unit and record, where there is text.
+    """
 
     units: Mapping[int, Unit] = field(default_factory=dict)
     rejects: tuple[SetAside, ...] = ()
     delivered: int = 0
+    stored: str | None = None
+    raw: Callable[[Mapping[int, Sequence[int]]], Mapping[tuple[int, int], str]] | None = None
 
 
 def check_staged(
@@ -91,64 +101,125 @@ def check_staged(
     connection = ctx.kernel.connection
     compute.register(connection, _STAGED.strip('"'), staged.scan)
     present = {field.name for field in staged.scan.fields}
-    show = (*node.key, *(name for name in ORIGIN_COLUMNS if name in present))
+    origin = [name for name in ORIGIN_COLUMNS if name in present]
     connection.execute(f"SET VARIABLE gristmill_run_us = {ctx.run_time_us}::BIGINT")
-    result = check(connection, _STAGED, rules, table=node.name, show=show, references=_references(ctx, tx, rules))
-    aside = (*delivery.rejects, *_set_aside(ctx, result, node, delivery, run))
+    source = node.kind == "source"
+    surroundings = Surroundings(
+        references=references_of(ctx, tx, rules),
+        stored=delivery.stored,
+        order=(ORIGIN_UNIT, ORIGIN_RECORD) if origin else (),
+        unique=node.key if source else (),
+    )
+    show = (*node.key, *origin)
+    result = check(connection, _STAGED, rules, table=node.name, show=show, surroundings=surroundings)
+    aside = (*delivery.rejects, *aside_rows(ctx, result, _STAGED, node, delivery, run))
+    total = staged.row_count + len(delivery.rejects)
     if result.set_aside:
         kept, _ = result.split(_STAGED)
         staged = tx.stage(node.name, SqlSource(connection, kept))
-    found = [_with_origin(finding, delivery) for finding in result.findings]
-    found += _unfit(node.name, delivery)
-    found += _breaker(ctx, node.name, len(aside), staged.row_count + len(aside))
-    findings = tuple(_accept(finding, load_acceptances(tx), ctx.run_time_us) for finding in found)
-    for finding in findings:
-        if finding.outcome != "pass":
-            ctx.listener(Found(finding=finding))
+    contract = contract_of(ctx, node)
+    limit = contract.max_quarantine if contract is not None else None
+    findings = attended(ctx, tx, node.name, result.findings, delivery, len(aside), total, limit)
     return Checked(staged, findings, aside)
 
 
-def _references(ctx: Context, tx: Transaction, rules: Sequence[Rule]) -> dict[str, str]:
+def attended(
+    ctx: Context,
+    tx: View,
+    table: str,
+    findings: Sequence[Finding],
+    delivery: Delivery,
+    aside: int,
+    total: int,
+    limit: float | None,
+) -> tuple[Finding, ...]:
+    """Complete findings with origins, untypable rows, the breaker and what people accepted; say those that matter.
+
+    Args:
+        ctx: the run.
+        tx: where acceptances are read.
+        table: the table.
+        findings: what the rules found.
+        delivery: its units, and rows that could not be typed.
+        aside: how many rows were set aside.
+        total: how many rows there were.
+        limit: the largest share that may be set aside; None means the project's.
+    """
+    found = [_with_origin(finding, delivery) for finding in findings]
+    found += _unfit(table, delivery)
+    found += _breaker(table, aside, total, ctx.settings.run.max_quarantine if limit is None else limit)
+    accepted = load_acceptances(tx)
+    attended = tuple(_accept(finding, accepted, ctx.run_time_us) for finding in found)
+    for finding in attended:
+        if finding.outcome != "pass":
+            ctx.listener(Found(finding=finding))
+    return attended
+
+
+def references_of(ctx: Context, tx: View, rules: Sequence[Rule]) -> dict[str, str]:
+    """Make the tables that rules look into known to the kernel; return their relations by name."""
     from gristmill.store import compute
 
+    names = {str(rule.parameters["table"]) for rule in rules if rule.kind == "references"}
+    if any(rule.kind == "query" for rule in rules):
+        names |= set(tx.tables())
     found = {}
-    for name in {str(rule.parameters["table"]) for rule in rules if rule.kind == "references"}:
+    for name in sorted(names):
         if name in tx:
             compute.register(ctx.kernel.connection, f"_gristmill_ref_{name}", tx.scan(name))
             found[name] = f'"_gristmill_ref_{name}"'
     return found
 
 
-def _set_aside(ctx: Context, result: CheckResult, node: Node, delivery: Delivery, run: str) -> list[SetAside]:
+def aside_rows(
+    ctx: Context, result: CheckResult, relation: str, node: Node, delivery: Delivery, run: str
+) -> list[SetAside]:
+    """Return the rows of a relation that its rules set aside, with their reasons, origin and raw text."""
     if not result.set_aside:
         return []
-    _, aside = result.split(_STAGED)
+    _, aside = result.split(relation)
     words = {finding.rule.code: finding.expected for finding in result.findings}
     rows = ctx.kernel.query(aside).read_all().to_pylist()
-    kept = []
+    places: dict[int, list[int]] = {}
     for row in rows:
-        reasons = row.pop("_reasons")
-        number, record = row.pop(ORIGIN_UNIT, None), row.pop(ORIGIN_RECORD, None)
-        line, offset = row.pop(ORIGIN_LINE, None), row.pop(ORIGIN_OFFSET, None)
-        cells = msgspec.json.encode(row, enc_hook=str).decode()
-        unit = delivery.units[number].name if number in delivery.units else ""
-        kept.append(
-            SetAside(
-                id=quarantine.row_name(node.name, unit, record, cells),
-                table=node.name,
-                raw=cells,
-                cells=cells,
-                reasons=tuple(reasons),
-                message="; ".join(words.get(code, code) for code in reasons),
-                unit=unit,
-                unit_number=number,
-                record=record,
-                line=line,
-                offset=offset,
-                run=run,
-            )
-        )
-    return kept
+        if row.get(ORIGIN_UNIT) is not None and row.get(ORIGIN_RECORD) is not None:
+            places.setdefault(row[ORIGIN_UNIT], []).append(row[ORIGIN_RECORD])
+    texts = delivery.raw(places) if delivery.raw is not None and places else {}
+    return [_aside(row, node, delivery, run, words, texts) for row in rows]
+
+
+def _aside(
+    row: dict[str, object],
+    node: Node,
+    delivery: Delivery,
+    run: str,
+    words: Mapping[str, str],
+    texts: Mapping[tuple[int, int], str],
+) -> SetAside:
+    reasons = row.pop("_reasons")
+    assert isinstance(reasons, list)
+    number, record, line, offset = (_integer(row.pop(name, None)) for name in ORIGIN_COLUMNS)
+    cells = msgspec.json.encode(row, enc_hook=str).decode()
+    unit = delivery.units[number].name if number is not None and number in delivery.units else ""
+    place = (number, record) if number is not None and record is not None else None
+    return SetAside(
+        id=quarantine.row_name(node.name, unit, record, cells if record is None else ""),
+        table=node.name,
+        raw=texts.get(place, cells) if place else cells,
+        cells=cells,
+        reasons=tuple(reasons),
+        message="; ".join(words.get(code, code) for code in reasons),
+        unit=unit,
+        unit_number=number,
+        record=record,
+        line=line,
+        offset=offset,
+        run=run,
+    )
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _with_origin(finding: Finding, delivery: Delivery) -> Finding:
@@ -188,9 +259,8 @@ def _unfit(table: str, delivery: Delivery) -> list[Finding]:
     return found
 
 
-def _breaker(ctx: Context, table: str, aside: int, total: int) -> list[Finding]:
+def _breaker(table: str, aside: int, total: int, limit: float) -> list[Finding]:
     """Many rows set aside at once are a broken delivery, not dirty rows: block."""
-    limit = ctx.settings.run.max_quarantine
     if not aside or aside <= limit * total:
         return []
     rule = Rule(kind="max_quarantine", scope="aggregate", parameters={"high": limit}, dimension="consistency")

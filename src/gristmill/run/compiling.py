@@ -14,6 +14,7 @@ from gristmill.define.expressions import expression
 from gristmill.errors import GristmillError
 from gristmill.run.context import Context
 from gristmill.run.derivation import Derivation, declared_environment, declared_files, input_tokens
+from gristmill.run.rules import checks_digest
 
 if TYPE_CHECKING:
     import ibis
@@ -64,7 +65,7 @@ def _table(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compil
     except GristmillError as error:
         error.where = error.where or str(node.place)
         raise
-    derivation = _common(ctx, node, definition, input_tokens(snapshot, reads))
+    derivation = _common(ctx, node, snapshot, definition, input_tokens(snapshot, reads))
     if reads_run_time:
         derivation = msgspec.structs.replace(derivation, run_time_us=ctx.run_time_us)
     return Compiled(node, derivation, expression=made)
@@ -78,7 +79,7 @@ def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled
         error.where = error.where or str(node.place)
         raise
     reads: dict[str, tuple[str, ...] | None] = dict.fromkeys(node.reads)
-    derivation = _common(ctx, node, _digest(checked.sql), input_tokens(snapshot, reads))
+    derivation = _common(ctx, node, snapshot, _digest(checked.sql), input_tokens(snapshot, reads))
     return Compiled(node, derivation, sql=checked.sql)
 
 
@@ -86,20 +87,21 @@ def _function(ctx: Context, node: Node, snapshot: View) -> Derivation:
     assert node.function is not None
     tables: dict[str, tuple[str, ...] | None] = {name: None for name in node.inputs if name != node.model}
     settings = _digest(msgspec.json.encode([node.schema, node.per, node.key, node.rows]).decode())
-    derivation = _common(ctx, node, settings, input_tokens(snapshot, tables))
+    derivation = _common(ctx, node, snapshot, settings, input_tokens(snapshot, tables))
     files = dict(derivation.files)
     if node.model:
         files[node.model] = snapshot.files(node.model).id if node.model in snapshot.file_trees() else "absent"
     return msgspec.structs.replace(derivation, code=code_state(node.function, ctx.root), files=files)
 
 
-def _common(ctx: Context, node: Node, definition: str, inputs: dict[str, dict[str, str]]) -> Derivation:
+def _common(ctx: Context, node: Node, snapshot: View, definition: str, inputs: dict[str, dict[str, str]]) -> Derivation:
     return Derivation(
         definition=_digest(f"{definition} {node.key} {node.cluster_by}"),
         inputs=inputs,
         parameters={name: repr(value) for name, value in ctx.parameters_of(node).items()},
         environment=declared_environment(node),
         files=declared_files(node, ctx.root),
+        checks=checks_digest(ctx, node, snapshot),
         text=node.sql or node.place.text,
         place=str(node.place),
     )

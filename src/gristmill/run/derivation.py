@@ -24,6 +24,10 @@ KERNEL_VERSION = 1
 """Raised when a change to the kernel may change a result."""
 
 
+RULES_CHANGED = "its rules, or what they look at, changed"
+"""The reason of a table whose rows would come out as before, but must be checked again."""
+
+
 class Derivation(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of one fingerprint, kept with the table so that a change can be named.
 
@@ -35,6 +39,7 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
         environment: declared environment variables, hashed.
         files: digests of declared files.
         run_time_us: the run's time, where the definition reads it.
+        checks: digest of the rules that its rows went through, and of what these look at elsewhere.
         kernel: the kernel's version.
         text: the source text, to read only.
         place: file and line.
@@ -47,6 +52,7 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     files: dict[str, str] = {}
     run_time_us: int | None = None
+    checks: str = ""
     kernel: int = KERNEL_VERSION
     text: str = ""
     place: str = ""
@@ -81,7 +87,7 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
             names = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
             if names:
                 return f"{words} {', '.join(names)} changed"
-        return self._input_reason(before)
+        return self._input_reason(before) or ("" if self.checks == before.checks else RULES_CHANGED)
 
     def _input_reason(self, before: Derivation) -> str:
         for name, tokens in self.inputs.items():

@@ -21,13 +21,14 @@ from gristmill.run import records
 from gristmill.run.checking import Acceptance, add_acceptances
 from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
-from gristmill.run.derivation import document_path, dump_derivation, load_derivation
+from gristmill.run.derivation import RULES_CHANGED, document_path, dump_derivation, load_derivation
 from gristmill.run.landing import land
 from gristmill.run.memo import adopt, remember
 from gristmill.run.models import predict, train
 from gristmill.run.plan import Step, make_plan
+from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import RunRecord, StageRecord, Status
-from gristmill.run.rules import rules_of
+from gristmill.run.rules import rules_of, write_checks
 from gristmill.run.tables import compute_table
 
 if TYPE_CHECKING:
@@ -190,6 +191,8 @@ _Outcome = tuple[str, str, int, bool]
 
 
 def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progress: _Progress) -> _Outcome | None:
+    if step.mode == "check":
+        return _recheck(ctx, tx, node, step.reason, run, progress)
     if step.mode != "land":
         return "reuse", step.reason, step.rows, False
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=step.mode, reason=step.reason))
@@ -201,6 +204,16 @@ def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progr
     return step.mode, step.reason, landed.rows, True
 
 
+def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, progress: _Progress) -> _Outcome:
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode="check", reason=reason))
+    before = tx.table(node.name).id
+    findings = recheck(ctx, tx, node, run)
+    progress.findings += findings
+    if any(finding.blocks for finding in findings):
+        progress.broken.add(node.name)
+    return "check", reason, tx.table(node.name).row_count, tx.table(node.name).id != before
+
+
 def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Progress) -> _Outcome | None:
     missing = [name for name in node.inputs if name not in tx and name not in tx.file_trees()]
     if missing:
@@ -209,17 +222,23 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
     schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
     compiled = compile_node(ctx, node, tx, schemas)
     reason = compiled.derivation.reason(load_derivation(tx, node.name))
+    if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
+        outcome = _recheck(ctx, tx, node, reason, run, progress)
+        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+        return outcome
     if not reason:
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "nothing it reads changed", rows, False
     if adopt(ctx.store, tx, node, compiled.derivation.fingerprint):
         tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+        write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "the same was computed before", rows, True
     mode = "train" if node.kind == "model" else "full"
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
     before = tx.table(node.name).id if node.name in tx else None
     rows = _compute(ctx, tx, compiled, run, progress)
+    write_checks(ctx, tx, node)
     tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
     if node.name not in progress.broken:
         remember(ctx.store, node, compiled.derivation.fingerprint, run)

@@ -19,6 +19,7 @@ from gristmill.model.rules import Rule
 from gristmill.model.units import ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Checked, Delivery, check_staged, write_aside
 from gristmill.run.context import Context
+from gristmill.run.rules import write_checks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -141,6 +142,7 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
         ctx.listener(UnitLanded(source=node.name, unit=unit.name, ledger=unit.ledger))
     tx.put_units(node.name, {**known, **landed})
     tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
+    write_checks(ctx, tx, node)
     total = sum((unit.ledger for unit in landed.values()), Ledger())
     return Landed(kept.row_count, total, checked.findings)
 
@@ -223,7 +225,7 @@ class _Reading:
         raw = reject.raw.decode("utf-8", "backslashreplace")
         code = f"{reject.reason}:{reject.column}" if reject.column else reject.reason
         return SetAside(
-            id=quarantine.row_name(self.node.name, unit, reject.record, raw),
+            id=quarantine.row_name(self.node.name, unit, reject.record, raw if reject.record is None else ""),
             table=self.node.name,
             raw=raw,
             reasons=(code,),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gristmill.contracts import quarantine
 from gristmill.define import Node
 from gristmill.errors import NotFound
 
@@ -28,7 +29,7 @@ def remember(store: Store, node: Node, fingerprint: str, branch: str) -> None:
 
 
 def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
-    """Take a table over from where the same was computed before; False where there is no such place.
+    """Take a table, and its rows set aside, over from where the same was computed before; False if there is none.
 
     Models and predictions are computed again: their functions may do more than return a value.
     """
@@ -45,4 +46,9 @@ def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
     if entry.name not in snapshot:
         return False
     tx.adopt(node.name, snapshot)
+    aside = quarantine.table_name(node.name)
+    if aside in snapshot:
+        tx.adopt(aside, snapshot)
+    elif aside in tx:
+        tx.drop_table(aside)
     return True

@@ -11,15 +11,17 @@ from gristmill.define import Node
 from gristmill.errors import DataError
 from gristmill.run.compiling import compile_node, output_schema
 from gristmill.run.context import Context
-from gristmill.run.derivation import load_derivation
+from gristmill.run.derivation import RULES_CHANGED, load_derivation
 from gristmill.run.landing import Arrivals, arrivals, shape_of
+from gristmill.run.rechecking import can_recheck
+from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from gristmill.store import Snapshot
 
-Mode = Literal["reuse", "land", "full", "train", "held", "wait"]
+Mode = Literal["reuse", "land", "full", "train", "check", "held", "wait"]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +31,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         name: its name.
         kind: kind of the node.
         mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``full`` (compute again), ``train``,
-            ``held`` (only units on hold have arrived), ``wait`` (nothing has arrived yet).
+            ``check`` (look at the stored rows again: rules changed), ``held`` (only units on hold have arrived),
+            ``wait`` (nothing has arrived yet).
         reason: why, in one phrase.
         rows: rows now in the table.
         units: names of units that would be landed.
@@ -48,8 +51,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def acts(self) -> bool:
-        """Whether a run would compute, land or train here."""
-        return self.mode in ("land", "full", "train")
+        """Whether a run would compute, land, train or check here."""
+        return self.mode in ("land", "full", "train", "check")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +79,7 @@ def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str
     Raises DefinitionError where a definition does not fit its inputs.
     """
     planner = _Planner(ctx, snapshot)
-    order = ctx.graph.order()
+    order = ordered(ctx)
     steps = {node.name: planner.step(node) for node in order}
     changed = [name for name, step in steps.items() if step.acts]
     chosen = ctx.graph.select(select, changed=changed)
@@ -114,16 +117,31 @@ class _Planner:
             except DataError:
                 return Step(name=node.name, kind=node.kind, mode="wait", reason="nothing has arrived yet")
         mode: Mode = "land" if there.fresh else "held" if there.held else "reuse"
+        reason = _arrival_words(there)
+        if mode != "land" and (why := self._recheck(node)):
+            mode, reason = "check", why
         return Step(
             name=node.name,
             kind=node.kind,
             mode=mode,
-            reason=_arrival_words(there),
+            reason=reason,
             rows=self._rows(node.name),
             units=tuple(found.name for found in there.fresh),
             held=there.held,
             input_bytes=sum(found.size_bytes for found in there.fresh),
         )
+
+    def _recheck(self, node: Node) -> str:
+        """Why the stored rows of a source must be looked at again; empty where they need not be."""
+        if node.name not in self.snapshot:
+            return ""
+        if checks_digest(self.ctx, node, self.snapshot) != checked_with(self.snapshot, node.name):
+            return RULES_CHANGED
+        return self._looks_into(node)
+
+    def _looks_into(self, node: Node) -> str:
+        changing = [name for name in referenced(self.ctx, node) if name in self.acting] if self.acting else []
+        return f"its rules look into {changing[0]}" if changing else ""
 
     def _derived(self, node: Node) -> Step:
         waiting = [name for name in node.reads if self.schemas.get(name) is None and name not in self.acting]
@@ -133,6 +151,10 @@ class _Planner:
             return Step(name=node.name, kind=node.kind, mode="wait", reason=f"waits for {waiting[0]}", rows=rows)
         reason = self._reason(node)
         mode: Mode = "reuse" if not reason else "train" if node.kind == "model" else "full"
+        if reason == RULES_CHANGED and can_recheck(self.ctx, node, self.snapshot):
+            mode = "check"
+        if not reason and node.is_table and node.name in self.snapshot and (why := self._looks_into(node)):
+            mode, reason = "check", why
         return Step(name=node.name, kind=node.kind, mode=mode, reason=reason or "nothing changed", rows=rows)
 
     def _reason(self, node: Node) -> str:

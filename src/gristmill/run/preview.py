@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from gristmill.contracts import check
 from gristmill.define import Node
 from gristmill.define.expressions import expression
 from gristmill.errors import NotFound, UsageError, did_you_mean
 from gristmill.model.findings import Finding
 from gristmill.run.compiling import declared_schema
 from gristmill.run.context import Context
+from gristmill.run.rechecking import check_stored
 from gristmill.run.rules import rules_of
 from gristmill.run.tables import as_arrow, as_frame, call
 
@@ -107,28 +107,10 @@ def evaluate_rows(ctx: Context, given: Mapping[str, pa.Table]) -> dict[str, pa.T
 
 def check_tables(ctx: Context, snapshot: View, names: Sequence[str]) -> list[Finding]:
     """Check tables as they are stored against their rules; write nothing."""
-    from gristmill.store import compute
-
     findings: list[Finding] = []
     for name in names:
         node = ctx.graph[name]
         rules = rules_of(ctx, node, snapshot)
-        if not rules or name not in snapshot:
-            continue
-        compute.register(ctx.kernel.connection, "_gristmill_checked", snapshot.scan(name))
-        references = {}
-        for other in {str(rule.parameters["table"]) for rule in rules if rule.kind == "references"}:
-            if other in snapshot:
-                compute.register(ctx.kernel.connection, f"_gristmill_ref_{other}", snapshot.scan(other))
-                references[other] = f'"_gristmill_ref_{other}"'
-        ctx.kernel.connection.execute(f"SET VARIABLE gristmill_run_us = {ctx.run_time_us}::BIGINT")
-        result = check(
-            ctx.kernel.connection,
-            '"_gristmill_checked"',
-            rules,
-            table=name,
-            show=node.key,
-            references=references,
-        )
-        findings += result.findings
+        if rules and name in snapshot:
+            findings += check_stored(ctx, snapshot, node, rules).findings
     return findings

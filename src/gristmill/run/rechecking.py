@@ -1,0 +1,113 @@
+"""Check rows that are stored already: because rules changed, what they look at changed, or a person asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gristmill.contracts import CheckResult, Surroundings, check, quarantine
+from gristmill.contracts.quarantine import SetAside
+from gristmill.define import Node
+from gristmill.model.findings import Finding
+from gristmill.model.predicates import And, Compare, In, Or, Predicate
+from gristmill.model.rules import Rule
+from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
+from gristmill.run.checking import Delivery, aside_rows, attended, references_of, write_aside
+from gristmill.run.context import Context
+from gristmill.run.rules import contract_of, rules_of, write_checks
+
+if TYPE_CHECKING:
+    from gristmill.store import Transaction, View
+
+_STORED = '"_gristmill_checked"'
+
+
+def can_recheck(ctx: Context, node: Node, snapshot: View) -> bool:
+    """Whether changed rules of a derived table can be looked at on its stored rows.
+
+    They cannot where rows are set aside, or would be: then the table has other rows, and is computed again.
+    """
+    if node.name not in snapshot or not node.is_table:
+        return False
+    name = quarantine.table_name(node.name)
+    aside = name in snapshot and snapshot.table(name).row_count
+    return not aside and not any(rule.on_fail == "quarantine" for rule in rules_of(ctx, node, snapshot))
+
+
+def check_stored(ctx: Context, snapshot: View, node: Node, rules: Sequence[Rule]) -> CheckResult:
+    """Check a table's stored rows against rules; write nothing."""
+    from gristmill.store import compute
+
+    source = node.kind == "source"
+    compute.register(ctx.kernel.connection, _STORED.strip('"'), snapshot.scan(node.name, hidden=source))
+    ctx.kernel.connection.execute(f"SET VARIABLE gristmill_run_us = {ctx.run_time_us}::BIGINT")
+    present = {field.name for field in snapshot.table(node.name).schema.fields} if source else set()
+    origin = [name for name in ORIGIN_COLUMNS if name in present]
+    surroundings = Surroundings(
+        references=references_of(ctx, snapshot, rules),
+        order=(ORIGIN_UNIT, ORIGIN_RECORD) if origin else (),
+        unique=node.key if source else (),
+    )
+    return check(
+        ctx.kernel.connection,
+        _STORED,
+        rules,
+        table=node.name,
+        show=(*node.key, *origin),
+        surroundings=surroundings,
+    )
+
+
+def recheck(ctx: Context, tx: Transaction, node: Node, run: str) -> tuple[Finding, ...]:
+    """Check a table's stored rows again; rows of a source that break a rule now are set aside.
+
+    Returns what was found; the note of the checks is written.
+    """
+    rules = rules_of(ctx, node, tx)
+    result = check_stored(ctx, tx, node, rules)
+    delivery = Delivery(units={unit.number: unit for unit in tx.units(node.name).values()})
+    if node.kind == "source" and result.set_aside:
+        rows = aside_rows(ctx, result, _STORED, node, delivery, run)
+        displace(ctx, tx, node, rows)
+    else:
+        rows = []
+    contract = contract_of(ctx, node)
+    total = tx.table(node.name).row_count + len(rows)
+    limit = contract.max_quarantine if contract is not None else None
+    found = attended(ctx, tx, node.name, result.findings, delivery, len(rows), total, limit)
+    write_checks(ctx, tx, node)
+    return found
+
+
+def displace(ctx: Context, tx: Transaction, node: Node, rows: Sequence[SetAside]) -> None:
+    """Move stored rows of a source into its quarantine; the ledgers of their units follow."""
+    if not rows:
+        return
+    places: dict[int, list[int]] = {}
+    for row in rows:
+        if row.unit_number is not None and row.record is not None:
+            places.setdefault(row.unit_number, []).append(row.record)
+    tx.delete(node.name, where=at_places(places))
+    write_aside(tx, node.name, rows)
+    units = tx.units(node.name)
+    tx.put_units(node.name, {name: _moved(unit, places) for name, unit in units.items()})
+
+
+def at_places(places: Mapping[int, Sequence[int]]) -> Predicate:
+    """Return the condition that is true for rows of these records of these units."""
+    parts: list[Predicate] = [
+        And((Compare(ORIGIN_UNIT, "=", unit), In(ORIGIN_RECORD, tuple(records)))) for unit, records in places.items()
+    ]
+    return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+
+def _moved(unit: Unit, places: Mapping[int, Sequence[int]]) -> Unit:
+    moved = len(places.get(unit.number, ()))
+    if not moved:
+        return unit
+    ledger: Ledger = msgspec.structs.replace(
+        unit.ledger, accepted=unit.ledger.accepted - moved, quarantined=unit.ledger.quarantined + moved
+    )
+    return msgspec.structs.replace(unit, ledger=ledger)
