@@ -165,6 +165,7 @@ class Project(Definitions):
         Returns a RunResult; ``.ok`` is False where a check said no, and nothing was published.
         """
         from gristmill.run.execute import execute
+        from gristmill.run.unchanged import settled
 
         with self.context(parameters=params, listener=listener) as ctx:
             try:
@@ -174,8 +175,9 @@ class Project(Definitions):
                 raise
             if record.run:
                 self._tell(listener)
-            if self.loaded and record.head and not record.selected:
-                self.plan(on=on, params=params)
+            plan = settled(ctx, record)
+            if plan is not None:
+                self._note(ctx, plan, ())
             return RunResult(record)
 
     def _tell(self, listener: Listener) -> None:

@@ -21,6 +21,7 @@ from gristmill.define.settings import FILE_NAME
 from gristmill.run.context import Context
 from gristmill.run.derivation import declared_environment, declared_files, environment_digest, file_digest
 from gristmill.run.plan import Plan, Step
+from gristmill.run.records import RunRecord
 
 if TYPE_CHECKING:
     from gristmill.store import Store
@@ -46,6 +47,24 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str]
     environment: dict[str, str]
     packages: dict[str, str]
+
+
+def settled(ctx: Context, record: RunRecord) -> Plan | None:
+    """Return the empty plan that a published run of the whole project leaves behind; None where it leaves work."""
+    stages = {stage.name: stage for stage in record.stages}
+    if record.status != "published" or record.head is None or any(node.name not in stages for node in ctx.graph):
+        return None
+    steps = tuple(
+        Step(
+            name=node.name,
+            kind=node.kind,
+            mode="reuse",
+            reason="no new units" if node.kind == "source" else "nothing changed",
+            rows=stages[node.name].rows,
+        )
+        for node in ctx.graph.order()
+    )
+    return Plan(on=record.on, commit=record.head, steps=steps)
 
 
 def note(ctx: Context, plan: Plan, loaded: Iterable[Path], *, select: Sequence[str] = ()) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 122_880
 _PLANS_KEPT = 1_024
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Kernel:
@@ -56,6 +57,7 @@ class Kernel:
         made = tempfile.mkdtemp(prefix="gristmill-") if temp_dir is None else None
         self._clean_up = weakref.finalize(self, shutil.rmtree, made, True) if made else None
         self._plans: dict[tuple[str, int | None], str] = {}
+        self._checked: dict[tuple[str, tuple[tuple[str, str], ...]], SqlDefinition] = {}
         self._texts: dict[tuple[object, int | None], str] = {}
         with engine_errors():
             config = _settings(made or str(temp_dir), memory_limit_bytes, threads, temp_limit_bytes)
@@ -157,6 +159,10 @@ class Kernel:
             with_semantics,
         )
 
+        key = (text, tuple((name, str(schema)) for name, schema in sorted(tables.items())))
+        known = self._checked.get(key)
+        if known is not None:
+            return known
         tree = parse_select(text)
         inputs = inputs_of(tree, tables)
         refuse_unstable(tree)
@@ -164,7 +170,9 @@ class Kernel:
         with engine_errors(), self._empty(inputs, tables) as cursor:
             schema = cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
         names = tuple(schema.names)
-        return SqlDefinition(sql=sql, inputs=tuple(inputs), columns=names, schema=schema, notes=tuple(notes))
+        made = SqlDefinition(sql=sql, inputs=tuple(inputs), columns=names, schema=schema, notes=tuple(notes))
+        _keep(self._checked, key, made)
+        return made
 
     @contextmanager
     def _empty(self, names: Iterable[str], schemas: Mapping[str, pa.Schema]) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -178,11 +186,11 @@ class Kernel:
             cursor.close()
 
 
-def _keep(cache: dict[Key, str], key: Key, text: str) -> None:
-    """Remember a text, forgetting the oldest one when there are too many."""
+def _keep(cache: dict[Key, Value], key: Key, value: Value) -> None:
+    """Remember a value, forgetting the oldest one when there are too many."""
     if len(cache) >= _PLANS_KEPT:
         cache.pop(next(iter(cache)))
-    cache[key] = text
+    cache[key] = value
 
 
 def quote(name: str) -> str:
