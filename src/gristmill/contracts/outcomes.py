@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gristmill.contracts.figure_kinds import breaks
 from gristmill.contracts.kinds import describe

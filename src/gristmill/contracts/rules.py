@@ -104,7 +104,7 @@ def like(column: str, patterns: Columns, **options: Unpack[Options]) -> Rule:
     return made("like", [column], {"values": listed}, options, dimension="consistency")
 
 
-def format(column: str, form: str, **options: Unpack[Options]) -> Rule:  # noqa: A001 - the standard's word
+def format(column: str, form: str, **options: Unpack[Options]) -> Rule:
     """The text is an ``email``, ``uuid``, ``ipv4``, ``ipv6``, ``uri``, ``hostname``, ``date``, ``time``,
     ``date-time``, ``byte`` (base64), ``binary``, ``json`` or ``country`` (two letters).
 
@@ -141,9 +141,9 @@ def items(
 
 def castable(
     column: str,
-    type: Literal["integer", "number", "boolean", "date", "time", "timestamp", "uuid", "json"],  # noqa: A002
+    type: Literal["integer", "number", "boolean", "date", "time", "timestamp", "uuid", "json"],
     *,
-    format: str | None = None,  # noqa: A002 - strptime's word
+    format: str | None = None,
     **options: Unpack[Options],
 ) -> Rule:
     """The text reads as a value of that type; ``format`` is a strptime pattern for dates and times."""

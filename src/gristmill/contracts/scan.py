@@ -6,10 +6,9 @@ could not be looked at is ``not_checked`` or ``error``, never a pass.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gristmill.contracts import table_kinds
 from gristmill.contracts.figure_kinds import FIGURE_KINDS
@@ -235,7 +234,8 @@ def engine_error() -> type[Exception]:
     """Return the class of the kernel's errors, which is not loaded before it is needed."""
     import duckdb
 
-    return duckdb.Error
+    error: type[Exception] = duckdb.Error
+    return error
 
 
 def first_line(error: Exception) -> str:
