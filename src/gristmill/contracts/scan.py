@@ -234,7 +234,8 @@ def engine_error() -> type[Exception]:
     """Return the class of the kernel's errors, which is not loaded before it is needed."""
     import duckdb
 
-    return duckdb.Error
+    error: type[Exception] = duckdb.Error
+    return error
 
 
 def first_line(error: Exception) -> str:
