@@ -54,6 +54,8 @@ def test_every_block_runs(page: Path, tmp_path: Path) -> None:
             path.write_text(text)
         elif language == "console":
             shell([line[2:] for line in text.splitlines() if line.startswith("$ ")], folder, state)
+        elif language in ("airflow", "dagster"):
+            compile(text, str(page), "exec")
         elif language == "python":
             before = Path.cwd()
             os.chdir(state.read_text() if state.exists() else folder)

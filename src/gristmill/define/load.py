@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -31,8 +32,8 @@ def find_root(start: Path | None = None) -> Path:
 def load_modules(root: Path, settings: Settings) -> list[ModuleType]:
     """Import the modules that the settings name, from the project's folder.
 
-    Modules of another project with the same names are dropped from the import cache first, so that one process
-    can load several projects.
+    What was imported from there before, and modules of the same names from elsewhere, are dropped from the import
+    cache first: a process can load a project again after its files have changed, and several projects.
 
     Raises DefinitionError with file and line where a module is missing or fails.
     """
@@ -40,16 +41,18 @@ def load_modules(root: Path, settings: Settings) -> list[ModuleType]:
     if folder in sys.path:
         sys.path.remove(folder)
     sys.path.insert(0, folder)
-    for name in settings.project.modules:
-        _forget_foreign(name, root)
+    _forget(settings.project.modules, root)
     importlib.invalidate_caches()
     return [_import(name, root) for name in settings.project.modules]
 
 
-def _forget_foreign(name: str, root: Path) -> None:
-    for loaded in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
-        file = getattr(sys.modules[loaded], "__file__", None)
-        if file is None or root not in Path(file).resolve().parents:
+def _forget(names: Iterable[str], root: Path) -> None:
+    """Drop from the import cache what lies in the project's folder, and modules of its names from elsewhere."""
+    wanted = tuple(names)
+    for loaded, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        inside = file is not None and root in Path(file).parents
+        if loaded != "__main__" and (inside or loaded.split(".")[0] in {name.split(".")[0] for name in wanted}):
             del sys.modules[loaded]
 
 

@@ -111,7 +111,7 @@ class _Planner:
     def _source(self, node: Node) -> Step:
         there = arrivals(self.ctx, node, self.snapshot)
         self.schemas[node.name] = self._stored_schema(node.name)
-        if self.schemas[node.name] is None:
+        if self.schemas[node.name] is None and not (there.held and not there.fresh):
             try:
                 self.schemas[node.name] = shape_of(self.ctx, node, self.snapshot, there.fresh).schema
             except DataError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @json_option
 def command(on: str | None, folder: Path | None, environment: str | None, as_json: bool) -> int:
     """Show the branch, the last run, rows set aside, held units, accepted failures. Exit 1 if a person is needed."""
-    from gristmill.cli.output import columns, emit, when
+    from gristmill.cli.output import emit, when
 
     store, settings = open_store(folder, environment)
     branch = branch_of(settings, on)
@@ -34,7 +34,8 @@ def command(on: str | None, folder: Path | None, environment: str | None, as_jso
     click.echo(f"{len(snapshot.tables())} tables, {rows:,} rows, {len(snapshot.sources())} sources")
     if needs:
         click.echo("needs a person:")
-        click.echo(columns([(f"  {words}", hint) for words, hint in needs]))
+        for words, hint in needs:
+            click.echo(f"  {words}    see: {hint}")
     else:
         click.echo("nothing needs a person")
     return 1 if needs else 0
