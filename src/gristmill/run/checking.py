@@ -69,7 +69,7 @@ class Delivery:
         types: what the source's columns hold.
         found: what was found about the delivery already.
         stored: relation of the table's other rows, which stay; None where there are none.
-        raw: gives the text of rows as delivered, by unit and record, where there is text.
+        raw: gives the text of rows as delivered, by unit and first line, where there is text.
     """
 
     units: Mapping[int, Unit] = field(default_factory=dict)
@@ -192,8 +192,8 @@ def aside_rows(
     rows = ctx.kernel.query(aside).read_all().to_pylist()
     places: dict[int, list[int]] = {}
     for row in rows:
-        if row.get(ORIGIN_UNIT) is not None and row.get(ORIGIN_RECORD) is not None:
-            places.setdefault(row[ORIGIN_UNIT], []).append(row[ORIGIN_RECORD])
+        if row.get(ORIGIN_UNIT) is not None and row.get(ORIGIN_LINE) is not None:
+            places.setdefault(row[ORIGIN_UNIT], []).append(row[ORIGIN_LINE])
     texts = delivery.raw(places) if delivery.raw is not None and places else {}
     return [_aside(row, node, delivery, run, words, texts) for row in rows]
 
@@ -211,7 +211,7 @@ def _aside(
     number, record, line, offset = (_integer(row.pop(name, None)) for name in ORIGIN_COLUMNS)
     cells = msgspec.json.encode(row, enc_hook=str).decode()
     unit = delivery.units[number].name if number is not None and number in delivery.units else ""
-    place = (number, record) if number is not None and record is not None else None
+    place = (number, line) if number is not None and line is not None else None
     return SetAside(
         id=quarantine.row_name(node.name, unit, record, cells if record is None else ""),
         table=node.name,

@@ -152,6 +152,7 @@ def _land_units(
         types={column.name: column.type for column in shape.columns},
         found=(*missing_columns(node.name, known, reading.units()), *copy_findings(node.name, units, copies), *odd),
         stored=_others(ctx, tx, node, replaced),
+        raw=reading.raw,
     )
     checked = check_staged(ctx, tx, node, staged, rules=rules, run=reading.run, delivery=delivery)
     kept = _without_duplicates(ctx, tx, node, checked.staged)
@@ -234,6 +235,22 @@ class _Reading:
 
     def units(self) -> dict[int, Unit]:
         return dict(self._units)
+
+    def raw(self, lines: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], str]:
+        """Return the text of records as delivered, by unit and first line, where the files have text."""
+        from gristmill.connect.file_source import FilesSource
+        from gristmill.connect.raw import raw_records
+
+        found: dict[tuple[int, int], str] = {}
+        if not isinstance(self.node.connector, FilesSource):
+            return found
+        for number, wanted in lines.items():
+            unit = self._units[number]
+            texts = raw_records(
+                self.node.connector, self.ctx.root, unit.name, wanted, shape=self.shape, digest=unit.digest
+            )
+            found |= {(number, line): text for line, text in texts.items()}
+        return found
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         assert self.node.connector is not None
