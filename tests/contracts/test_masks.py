@@ -36,6 +36,12 @@ def compared(left: object, operator: str, right: object) -> bool:
     )  # fmt: skip
 
 
+def either(n: int | None, t: str | None) -> bool:
+    """``n > 0 OR t = 'a'`` in three-valued logic, where unknown passes."""
+    left, right = None if n is None else n > 0, None if t is None else t == "a"
+    return bool(left or right) or left is None or right is None
+
+
 CASES: list[tuple[Rule, object]] = [
     (rules.not_null("x"), lambda r: r["x"] is not None),
     (rules.not_null("x", "t"), lambda r: r["x"] is not None and r["t"] is not None),
@@ -57,8 +63,7 @@ CASES: list[tuple[Rule, object]] = [
     (rules.compare("x", "<=", "y"), lambda r: compared(r["x"], "<=", r["y"])),
     (rules.compare("x", "!=", "y"), lambda r: compared(r["x"], "!=", r["y"])),
     (rules.null_together("x", "n"), lambda r: (r["x"] is None) == (r["n"] is None)),
-    (rules.condition("n > 0 OR t = 'a'"), lambda r: (r["n"] is None and r["t"] != "a") or (r["n"] or 0) > 0 or r["t"] == "a"
-     or (r["t"] is None and not (r["n"] is not None and r["n"] > 0))),
+    (rules.condition("n > 0 OR t = 'a'"), lambda r: either(r["n"], r["t"])),
     (rules.between("n", low=0, where="t = 'a'"), lambda r: r["t"] != "a" or r["n"] is None or r["n"] >= 0),
 ]  # fmt: skip
 
