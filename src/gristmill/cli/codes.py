@@ -20,6 +20,9 @@ CODES: dict[str, str] = {
     "GM-C023": "A document breaks the Open Data Contract Standard's schema of its own version. The message names line, "
     "column and reason.",
     "GM-C024": "An entry of a contract makes no sense as a rule. The message names line and column.",
+    "GM-C030": "No row set aside, or more than one, has the given id. `gristmill quarantine list TABLE` shows the ids.",
+    "GM-C031": "Rows of a computed table come from its inputs: mend or set aside the rows of its sources.",
+    "GM-C032": "Cells set anew do not make a row that its rules take, or name a column that is not there.",
     "GM-D001": "The data cannot be taken as it is. The message names file, row and column.",
     "GM-D010": "A source has nothing to land. Check its pattern, or wait for the files.",
     "GM-D011": "The rows delivered do not add up to the rows accounted for. Nothing was written; please report it.",

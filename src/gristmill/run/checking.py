@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gristmill.store import Staged, Transaction, View
 
 ACCEPTANCES = "acceptances.json"
+_TYPE_SHARE = 0.2
+"""Share of a unit's rows that do not fit a column's type, from which on the type is said to have changed."""
+
 _STAGED = '"_gristmill_staged"'
 
 
@@ -62,14 +65,18 @@ class Delivery:
     Args:
         units: its units by number.
         rejects: rows that could not even be typed.
-        delivered: how many rows came.
+        delivered: how many rows came, by unit.
+        types: what the source's columns hold.
+        found: what was found about the delivery already.
         stored: relation of the table's other rows, which stay; None where there are none.
-        raw: gives the text of rows as delivered, by unit and record, where there is text.
+        raw: gives the text of rows as delivered, by unit and first line, where there is text.
     """
 
     units: Mapping[int, Unit] = field(default_factory=dict)
     rejects: tuple[SetAside, ...] = ()
-    delivered: int = 0
+    delivered: Mapping[int, int] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    found: tuple[Finding, ...] = ()
     stored: str | None = None
     raw: Callable[[Mapping[int, Sequence[int]]], Mapping[tuple[int, int], str]] | None = None
 
@@ -145,11 +152,14 @@ def attended(
         total: how many rows there were.
         limit: the largest share that may be set aside; None means the project's.
     """
-    found = [_with_origin(finding, delivery) for finding in findings]
-    found += _unfit(table, delivery)
-    found += _breaker(table, aside, total, ctx.settings.run.max_quarantine if limit is None else limit)
+    most = ctx.settings.run.max_quarantine if limit is None else limit
+    found = [*delivery.found, *(_with_origin(finding, delivery) for finding in findings)]
+    changed = _changed_types(table, delivery, most)
+    found += changed
+    found += _unfit(table, delivery, {finding.rule.columns[0] for finding in changed})
+    found += _breaker(table, aside - sum(finding.failed_rows for finding in changed), total, most)
     accepted = load_acceptances(tx)
-    attended = tuple(_accept(finding, accepted, ctx.run_time_us) for finding in found)
+    attended = tuple(accept(finding, accepted, ctx.run_time_us) for finding in found)
     for finding in attended:
         if finding.outcome != "pass":
             ctx.listener(Found(finding=finding))
@@ -182,8 +192,8 @@ def aside_rows(
     rows = ctx.kernel.query(aside).read_all().to_pylist()
     places: dict[int, list[int]] = {}
     for row in rows:
-        if row.get(ORIGIN_UNIT) is not None and row.get(ORIGIN_RECORD) is not None:
-            places.setdefault(row[ORIGIN_UNIT], []).append(row[ORIGIN_RECORD])
+        if row.get(ORIGIN_UNIT) is not None and row.get(ORIGIN_LINE) is not None:
+            places.setdefault(row[ORIGIN_UNIT], []).append(row[ORIGIN_LINE])
     texts = delivery.raw(places) if delivery.raw is not None and places else {}
     return [_aside(row, node, delivery, run, words, texts) for row in rows]
 
@@ -201,7 +211,7 @@ def _aside(
     number, record, line, offset = (_integer(row.pop(name, None)) for name in ORIGIN_COLUMNS)
     cells = msgspec.json.encode(row, enc_hook=str).decode()
     unit = delivery.units[number].name if number is not None and number in delivery.units else ""
-    place = (number, record) if number is not None and record is not None else None
+    place = (number, line) if number is not None and line is not None else None
     return SetAside(
         id=quarantine.row_name(node.name, unit, record, cells if record is None else ""),
         table=node.name,
@@ -234,23 +244,54 @@ def _with_origin(finding: Finding, delivery: Delivery) -> Finding:
     return msgspec.structs.replace(finding, examples=tuple(examples))
 
 
-def _unfit(table: str, delivery: Delivery) -> list[Finding]:
-    """One finding per reason for which delivered rows could not be typed."""
+def _changed_types(table: str, delivery: Delivery, limit: float) -> list[Finding]:
+    """One finding per column and unit where so many cells do not fit their type that the type has changed."""
+    groups: dict[tuple[str, int], list[SetAside]] = {}
+    for row in delivery.rejects:
+        kind, _, column = row.reasons[0].partition(":")
+        if kind == "type" and row.unit_number is not None:
+            groups.setdefault((column, row.unit_number), []).append(row)
+    found = []
+    for (column, number), rows in groups.items():
+        delivered = delivery.delivered.get(number, 0)
+        if len(rows) <= max(limit, _TYPE_SHARE) * delivered:
+            continue
+        was = delivery.types.get(column, "another type")
+        examples = tuple(Example(values={"raw": row.raw.strip()[:80]}, origin=row.origin) for row in rows[:3])
+        found.append(
+            Finding(
+                table=table,
+                rule=Rule(kind="type_changed", columns=(column,), scope="table", origin="default"),
+                outcome="fail",
+                failed_rows=len(rows),
+                checked_rows=delivered,
+                expected=f"{column} is {was}, as before",
+                examples=examples,
+                note=f"{rows[0].unit} brings other values: {rows[0].message}",
+            )
+        )
+    return found
+
+
+def _unfit(table: str, delivery: Delivery, told: Collection[str]) -> list[Finding]:
+    """One finding per reason for which delivered rows could not be typed, columns that are told already apart."""
     groups: dict[str, list[SetAside]] = {}
     for row in delivery.rejects:
         groups.setdefault(row.reasons[0], []).append(row)
     found = []
     for code, rows in groups.items():
         kind, _, column = code.partition(":")
+        if kind == "type" and column in told:
+            continue
         rule = Rule(kind=kind, columns=(column,) if column else (), on_fail="quarantine", dimension="consistency")
-        examples = tuple(Example(values={"raw": row.raw[:80]}, origin=row.origin) for row in rows[:3])
+        examples = tuple(Example(values={"raw": row.raw.strip()[:80]}, origin=row.origin) for row in rows[:3])
         found.append(
             Finding(
                 table=table,
                 rule=rule,
                 outcome="warn",
                 failed_rows=len(rows),
-                checked_rows=delivery.delivered,
+                checked_rows=sum(delivery.delivered.values()),
                 expected=rows[0].message,
                 examples=examples,
                 quarantined=len(rows),
@@ -261,7 +302,7 @@ def _unfit(table: str, delivery: Delivery) -> list[Finding]:
 
 def _breaker(table: str, aside: int, total: int, limit: float) -> list[Finding]:
     """Many rows set aside at once are a broken delivery, not dirty rows: block."""
-    if not aside or aside <= limit * total:
+    if aside <= 0 or aside <= limit * total:
         return []
     rule = Rule(kind="max_quarantine", scope="aggregate", parameters={"high": limit}, dimension="consistency")
     return [
@@ -292,7 +333,8 @@ def add_acceptances(ctx: Context, branch: str, new: Sequence[Acceptance]) -> Non
         tx.put_document(ACCEPTANCES, msgspec.json.encode(list(kept.values())))
 
 
-def _accept(finding: Finding, acceptances: Sequence[Acceptance], now_us: int) -> Finding:
+def accept(finding: Finding, acceptances: Sequence[Acceptance], now_us: int) -> Finding:
+    """Return a finding as it is, or as a warning where a person has accepted its rule until some later day."""
     for acceptance in acceptances:
         if finding.blocks and acceptance.holds(finding, now_us):
             reason = f"{acceptance.because} (until {acceptance.until})"

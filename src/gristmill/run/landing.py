@@ -19,6 +19,8 @@ from gristmill.model.rules import Rule
 from gristmill.model.units import ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Checked, Delivery, check_staged, write_aside
 from gristmill.run.context import Context
+from gristmill.run.deliveries import copied_units, copy_findings, missing_columns, with_new_columns
+from gristmill.run.profiling import judged, profile
 from gristmill.run.rules import write_checks
 
 if TYPE_CHECKING:
@@ -109,29 +111,52 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     The rows of a changed unit replace those that it delivered before. In a table with a key a later row replaces
     an earlier one of the same key, in the order of units and records.
 
+    A column that the source did not know stops it, until a person accepts it.
+
     Raises DataError where the ledger would not add up.
     """
     there = arrivals(ctx, node, tx)
     if not there.fresh:
         return Landed(0, Ledger(), ())
     shape = shape_of(ctx, node, tx, there.fresh)
-    if node.name not in tx:
+    if node.name in tx:
+        shape, refused = with_new_columns(ctx, tx, node, shape, there.fresh)
+        if refused:
+            return Landed(0, Ledger(), refused)
+    else:
         for text in shape.assumptions:
             ctx.listener(Assumed(name=node.name, text=text))
-    known = tx.units(node.name)
-    numbers = _numbers(there.fresh, known)
-    if node.name not in tx:
         tx.create_table(
             node.name, _table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
         )
-    reading = _Reading(ctx, node, shape, there.fresh, numbers, run)
+    reading = _Reading(ctx, node, shape, there.fresh, tx.units(node.name), run)
+    return _land_units(ctx, tx, node, shape, reading, rules)
+
+
+def _land_units(
+    ctx: Context, tx: Transaction, node: Node, shape: Shape, reading: _Reading, rules: Sequence[Rule]
+) -> Landed:
+    known, numbers = tx.units(node.name), reading.numbers
     staged = tx.stage(node.name, reading.reader())
+    copies = copied_units(shape, known, reading.units())
+    if copies:
+        staged = tx.filter_staged(staged, f"{ORIGIN_UNIT} NOT IN ({', '.join(map(str, copies))})")
+    replaced = [numbers[found.name] for found in reading.fresh if found.name in known]
     units = {**{unit.number: unit for unit in known.values()}, **reading.units()}
-    delivery = Delivery(units=units, rejects=tuple(reading.rejects), delivered=sum(reading.delivered.values()))
-    checked = check_staged(ctx, tx, node, staged, rules=rules, run=run, delivery=delivery)
+    counts = {unit.name: reading.delivered[number] for number, unit in reading.units().items() if number not in copies}
+    odd = judged(ctx, tx, node, profile(ctx, staged, units=counts)) if counts else []
+    delivery = Delivery(
+        units=units,
+        rejects=tuple(row for row in reading.rejects if row.unit_number not in copies),
+        delivered=reading.delivered,
+        types={column.name: column.type for column in shape.columns},
+        found=(*missing_columns(node.name, known, reading.units()), *copy_findings(node.name, units, copies), *odd),
+        stored=_others(ctx, tx, node, replaced),
+        raw=reading.raw,
+    )
+    checked = check_staged(ctx, tx, node, staged, rules=rules, run=reading.run, delivery=delivery)
     kept = _without_duplicates(ctx, tx, node, checked.staged)
-    replaced = [numbers[found.name] for found in there.fresh if found.name in known]
-    ledgers = _ledgers(ctx, checked, kept, reading)
+    ledgers = _ledgers(ctx, checked, kept, reading, copies)
     _write(tx, node, kept, replaced)
     write_aside(tx, node.name, checked.aside, replaced_units=replaced)
     landed = {
@@ -145,6 +170,21 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     write_checks(ctx, tx, node)
     total = sum((unit.ledger for unit in landed.values()), Ledger())
     return Landed(kept.row_count, total, checked.findings)
+
+
+def _others(ctx: Context, tx: Transaction, node: Node, replaced: Sequence[int]) -> str | None:
+    """Make the rows that stay in the table known to the kernel; None where there are none."""
+    from gristmill.model.predicates import In
+    from gristmill.store import compute
+
+    if not tx.table(node.name).row_count:
+        return None
+    where = In(ORIGIN_UNIT, tuple(replaced), negated=True) if replaced else None
+    compute.register(ctx.kernel.connection, "_gristmill_stored", tx.scan(node.name, where=where, hidden=True))
+    if not node.key:
+        return "_gristmill_stored"
+    keys = ", ".join(quote(name) for name in node.key)
+    return f'(SELECT * FROM _gristmill_stored WHERE ({keys}) NOT IN (SELECT {keys} FROM "_gristmill_staged"))'
 
 
 def release(store: Store, branch: str, source: str, names: Sequence[str]) -> str:
@@ -180,9 +220,10 @@ class _Reading:
     """Streams the rows of several units and keeps what cannot be known before the end: counts, digests, rejects."""
 
     def __init__(
-        self, ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found], numbers: Mapping[str, int], run: str
+        self, ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found], known: Mapping[str, Unit], run: str
     ) -> None:
-        self.ctx, self.node, self.shape, self.fresh, self.numbers, self.run = ctx, node, shape, fresh, numbers, run
+        self.ctx, self.node, self.shape, self.fresh, self.run = ctx, node, shape, fresh, run
+        self.numbers = _numbers(fresh, known)
         self.rejects: list[SetAside] = []
         self.delivered: dict[int, int] = {}
         self._units: dict[int, Unit] = {}
@@ -194,6 +235,22 @@ class _Reading:
 
     def units(self) -> dict[int, Unit]:
         return dict(self._units)
+
+    def raw(self, lines: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], str]:
+        """Return the text of records as delivered, by unit and first line, where the files have text."""
+        from gristmill.connect.file_source import FilesSource
+        from gristmill.connect.raw import raw_records
+
+        found: dict[tuple[int, int], str] = {}
+        if not isinstance(self.node.connector, FilesSource):
+            return found
+        for number, wanted in lines.items():
+            unit = self._units[number]
+            texts = raw_records(
+                self.node.connector, self.ctx.root, unit.name, wanted, shape=self.shape, digest=unit.digest
+            )
+            found |= {(number, line): text for line, text in texts.items()}
+        return found
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         assert self.node.connector is not None
@@ -267,7 +324,9 @@ def _write(tx: Transaction, node: Node, staged: Staged, replaced: Sequence[int])
         tx.append(node.name, staged)
 
 
-def _ledgers(ctx: Context, checked: Checked, kept: Staged, reading: _Reading) -> dict[int, Ledger]:
+def _ledgers(
+    ctx: Context, checked: Checked, kept: Staged, reading: _Reading, copies: Mapping[int, int]
+) -> dict[int, Ledger]:
     passed = _rows_per_unit(ctx, checked.staged)
     accepted = passed if kept is checked.staged else _rows_per_unit(ctx, kept)
     aside: dict[int, int] = {}
@@ -279,7 +338,7 @@ def _ledgers(ctx: Context, checked: Checked, kept: Staged, reading: _Reading) ->
             delivered=delivered,
             accepted=accepted.get(number, 0),
             quarantined=aside.get(number, 0),
-            duplicate=passed.get(number, 0) - accepted.get(number, 0),
+            duplicate=delivered if number in copies else passed.get(number, 0) - accepted.get(number, 0),
         )
         for number, delivered in reading.delivered.items()
     }

@@ -73,12 +73,24 @@ def recheck(ctx: Context, tx: Transaction, node: Node, run: str) -> tuple[Findin
         displace(ctx, tx, node, rows)
     else:
         rows = []
+    if node.kind == "source":
+        _late_arrivals(ctx, tx, node, rules)
     contract = contract_of(ctx, node)
     total = tx.table(node.name).row_count + len(rows)
     limit = contract.max_quarantine if contract is not None else None
     found = attended(ctx, tx, node.name, result.findings, delivery, len(rows), total, limit)
     write_checks(ctx, tx, node)
     return found
+
+
+def _late_arrivals(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule]) -> None:
+    """Take rows back that were set aside only because what they refer to had not arrived."""
+    from gristmill.run.setaside import rows_of, take_back
+
+    waiting = {rule.code for rule in rules if rule.kind == "references"}
+    rows = [row for row in rows_of(tx, node.name) if row.reasons and set(row.reasons) <= waiting]
+    if rows:
+        take_back(ctx, tx, node, rows, values={}, expressions={}, note="what it refers to has arrived")
 
 
 def displace(ctx: Context, tx: Transaction, node: Node, rows: Sequence[SetAside]) -> None:

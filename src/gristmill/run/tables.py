@@ -10,9 +10,10 @@ from gristmill.define import Node
 from gristmill.errors import DataError, DefinitionError, EngineError, GristmillError
 from gristmill.model.findings import Finding
 from gristmill.model.rules import Rule
-from gristmill.run.checking import check_staged, replace_aside
+from gristmill.run.checking import Delivery, check_staged, replace_aside
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
+from gristmill.run.profiling import judged, profile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +46,9 @@ def compute_table(ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequ
         staged = staged_step(ctx, tx, node)
     else:
         staged = _staged_query(ctx, tx, compiled)
-    checked = check_staged(ctx, tx, node, staged, rules=rules, run=run)
+    read = max((tx.table(name).row_count for name in node.reads), default=0)
+    odd = tuple(judged(ctx, tx, node, profile(ctx, staged, read=read)))
+    checked = check_staged(ctx, tx, node, staged, rules=rules, run=run, delivery=Delivery(found=odd))
     tx.replace(node.name, checked.staged)
     replace_aside(tx, node.name, checked.aside)
     return Computed(checked.staged.row_count, checked.findings)

@@ -1,0 +1,98 @@
+"""Take the figures that the default checks need, from file footers where these have them, and judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gristmill.contracts.defaults import STAND_INS, judge
+from gristmill.contracts.history import Profile, history_path, read_history, write_history
+from gristmill.contracts.sqltext import literal, quote
+from gristmill.contracts.table_kinds import family
+from gristmill.define import Node
+from gristmill.model.findings import Finding
+from gristmill.run.context import Context
+
+if TYPE_CHECKING:
+    from gristmill.model.scan import ScanPlan
+    from gristmill.store import Staged, Transaction
+
+
+def null_counts(plan: ScanPlan) -> dict[str, int] | None:
+    """Return nulls by column from the footers of a scan's files; None where a footer does not say."""
+    import pyarrow.parquet as pq
+
+    counts: dict[str, int] = {}
+    if any(not file.path or file.rowset is not None for file in plan.files):
+        return None
+    for file in plan.files:
+        metadata = pq.read_metadata(file.path)
+        for group in range(metadata.num_row_groups):
+            for position in range(metadata.num_columns):
+                column = metadata.row_group(group).column(position)
+                if "." in column.path_in_schema:
+                    continue
+                statistics = column.statistics
+                if statistics is None or not statistics.has_null_count:
+                    return None
+                name = column.path_in_schema
+                counts[name] = counts.get(name, 0) + statistics.null_count
+    return {name: count for name, count in counts.items() if not name.startswith("_")}
+
+
+def profile(ctx: Context, staged: Staged, *, read: int = 0, units: Mapping[str, int] | None = None) -> Profile:
+    """Take the figures of staged rows.
+
+    Args:
+        ctx: the run.
+        staged: the rows.
+        read: rows of the largest input, for a derived table.
+        units: for a source, the rows that each unit delivered; values that stand for nothing are counted too.
+    """
+    nulls = null_counts(staged.scan) or {}
+    stand_ins = _stand_ins(ctx, staged) if units is not None and staged.row_count else {}
+    return Profile(rows=staged.row_count, nulls=nulls, stand_ins=stand_ins, read=read, units=dict(units or {}))
+
+
+def _stand_ins(ctx: Context, staged: Staged) -> dict[str, dict[str, int]]:
+    from gristmill.store import compute
+
+    connection = ctx.kernel.connection
+    compute.register(connection, "_gristmill_profiled", staged.scan)
+    described = connection.execute("DESCRIBE _gristmill_profiled").fetchall()
+    wanted = []
+    for name, kind, *_ in described:
+        words = STAND_INS.get({"integer": "number", "timestamp": "date"}.get(family(kind), family(kind)))
+        if words is None or name.startswith("_origin_"):
+            continue
+        column = f"{quote(name)}::DATE::VARCHAR" if family(kind) == "timestamp" else f"{quote(name)}::VARCHAR"
+        column = quote(name) if family(kind) in ("integer", "number") or kind == "VARCHAR" else column
+        wanted += [(name, word, column, kind) for word in words if _fits(word, kind)]
+    if not wanted:
+        return {}
+    counts = ", ".join(
+        f"count(*) FILTER ({column} = {word if family(kind) in ('integer', 'number') else literal(word)})"
+        for _, word, column, kind in wanted
+    )
+    values = connection.execute(f"SELECT {counts} FROM _gristmill_profiled").fetchall()[0]
+    found: dict[str, dict[str, int]] = {}
+    for (name, word, *_), count in zip(wanted, values, strict=True):
+        if count:
+            found.setdefault(name, {})[word] = count
+    return found
+
+
+def _fits(word: str, kind: str) -> bool:
+    limits = {"TINYINT": 127, "SMALLINT": 32767, "UTINYINT": 255, "USMALLINT": 65535}
+    if family(kind) != "integer":
+        return True
+    return abs(int(word)) <= limits.get(kind, 10**9) and not (kind.startswith("U") and int(word) < 0)
+
+
+def judged(ctx: Context, tx: Transaction, node: Node, now: Profile) -> list[Finding]:
+    """Compare a delivery with those before it, and remember it where it does not block."""
+    before = read_history(tx.document(history_path(node.name)))
+    found = list(judge(node.name, now, before, source=node.kind == "source"))
+    if now.rows:
+        tx.put_document(history_path(node.name), write_history(before.after(now)))
+    return found
