@@ -43,9 +43,7 @@ def encode(value: object) -> str:
         case dt.date():
             return f"d{(value - epoch.date()).days};"
         case dt.time():
-            return (
-                f"c{((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond};"
-            )
+            return f"c{((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond};"
     raise AssertionError(value)
 
 
@@ -132,9 +130,7 @@ def test_a_split_is_stable_and_keeps_its_shares(kernel: Kernel):
     found = kernel.query(parts).read_all().to_pylist()
     by_user = {row["user"]: row["split"] for row in found}
     assert all(row["split"] == by_user[row["user"]] for row in found)
-    shares = {
-        name: sum(v == name for v in by_user.values()) / len(by_user) for name in ("train", "valid", "test")
-    }
+    shares = {name: sum(v == name for v in by_user.values()) / len(by_user) for name in ("train", "valid", "test")}
     assert shares == pytest.approx({"train": 0.7, "valid": 0.1, "test": 0.2}, abs=0.02)
     low = [u for u, part in by_user.items() if part == "train"]
     assert all(expected(3, u) < int(0.7 * 2**63) for u in low)
@@ -154,9 +150,9 @@ def test_row_random_needs_a_row(kernel: Kernel):
     assert min(values) >= 0
     assert max(values) < 1
     assert 450 < sum(v < 0.5 for v in values) < 550
-    assert kernel.query(t.filter(algebra.row_random(1) < 0.5).agg(n=ibis._.count())).read_all()[0][
-        0
-    ].as_py() == sum(v < 0.5 for v in values)
+    assert kernel.query(t.filter(algebra.row_random(1) < 0.5).agg(n=ibis._.count())).read_all()[0][0].as_py() == sum(
+        v < 0.5 for v in values
+    )
     keyed = kernel.query(t.select(r=algebra.row_random(1, t._row_id))).read_all().column("r").to_pylist()
     assert sorted(keyed) == sorted(values)
     with pytest.raises(DefinitionError, match="rows have no id"):

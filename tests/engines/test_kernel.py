@@ -129,9 +129,7 @@ def test_it_spills_within_its_memory_and_cleans_up(tmp_path: pathlib.Path):
 
 def test_closing_removes_what_was_made():
     kernel = Kernel(threads=1)
-    folder = pathlib.Path(
-        kernel.query("SELECT current_setting('temp_directory') AS d").read_all()["d"][0].as_py()
-    )
+    folder = pathlib.Path(kernel.query("SELECT current_setting('temp_directory') AS d").read_all()["d"][0].as_py())
     kernel.close()
     kernel.close()
     assert not folder.exists()

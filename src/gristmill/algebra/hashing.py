@@ -37,7 +37,7 @@ _CODE = "GM-P128"
 _RANGE = 2**63
 
 
-def hash(*columns: ibis.Value) -> ibis.Value:  # noqa: A001
+def hash(*columns: ibis.Value) -> ibis.Value:
     """Return a stable integer from 0 to 2^63 - 1 for the values, as this module's first lines define it.
 
     Raises:
