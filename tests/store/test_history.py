@@ -213,16 +213,89 @@ def test_revert_takes_the_earlier_state_whole_and_holds_units(store: Store, peop
     assert 6 in content(store)
 
 
-def test_revert_of_what_changed_again_is_a_conflict(store: Store, people: Rows) -> None:
+def test_revert_row_by_row_where_the_table_has_changed_since(store: Store, people: Rows) -> None:
+    known = ids(store)
+    with store.begin("main") as tx:
+        tx.append("people", people(6))
+        tx.upsert("people", people(1, name="bad"))
+        tx.delete("people", Compare("id", "=", 2))
+    with store.begin("main") as tx:
+        tx.append("people", people(7))
+    store.revert("main~1", on="main")
+    assert content(store) == {1: "n1", 2: "n2", 3: "n3", 4: "n4", 5: "n5", 7: "n7"}
+    assert {key: number for key, number in ids(store).items() if key != 7} == known
+
+
+def test_revert_of_rows_that_changed_again_is_a_conflict(store: Store, people: Rows) -> None:
     with store.begin("main") as tx:
         tx.append("people", people(6))
     with store.begin("main") as tx:
-        tx.append("people", people(7))
+        tx.upsert("people", people(6, name="again"))
     head = store.resolve("main")
     with pytest.raises(Conflict) as error:
         store.revert("main~1", on="main")
     assert error.value.examples == ("table people",)
     assert store.resolve("main") == head
+
+
+def test_definitions_merge_field_by_field(store: Store, people: Rows) -> None:
+    from gristmill.model.changes import AddColumn, DropColumn, RenameColumn
+
+    store.create_branch("side")
+    with store.begin("side") as tx:
+        tx.alter("people", AddColumn("price", pa.int64()), RenameColumn("name", "called"))
+        tx.upsert("people", pa.table({"id": [1], "called": ["s"], "score": [1.0], "price": [3]}))
+    with store.begin("main") as tx:
+        tx.alter("people", AddColumn("qty", pa.int64()), DropColumn("score"))
+        tx.append("people", pa.table({"id": [6], "name": ["m"], "qty": [4]}))
+    store.merge("side", into="main")
+    rows = {row["id"]: row for row in store.snapshot("main").to_arrow("people").to_pylist()}
+    assert rows[1] == {"id": 1, "called": "s", "qty": None, "price": 3}
+    assert rows[6] == {"id": 6, "called": "m", "qty": 4, "price": None}
+    store.create_branch("one")
+    for branch, name in (("one", "x"), ("main", "y")):
+        with store.begin(branch) as tx:
+            tx.alter("people", RenameColumn("called", name))
+    with pytest.raises(Conflict, match="changed the same"):
+        store.merge("one", into="main")
+
+
+def test_a_unit_on_both_sides_is_landed_once(store: Store) -> None:
+    schema = pa.schema([("a", pa.int64()), ("_origin_unit", pa.int64())])
+    with store.begin("main") as tx:
+        tx.create_table("raw", schema)
+    store.create_branch("side")
+    for branch, extra in (("main", 3), ("side", 4)):
+        with store.begin(branch) as tx:
+            tx.append("raw", pa.table({"a": [1, 2], "_origin_unit": [7, 7]}, schema))
+            tx.append("raw", pa.table({"a": [extra], "_origin_unit": [extra]}, schema))
+            tx.set_units("raw", {"shared": unit("shared", 7), f"u{extra}": unit(f"u{extra}", extra)})
+    store.merge("side", into="main")
+    assert sorted(store.snapshot("main").to_arrow("raw").column("a").to_pylist()) == [1, 2, 3, 4]
+    assert store.snapshot("main").units("raw").keys() == {"shared", "u3", "u4"}
+    store.create_branch("other")
+    for branch in ("main", "other"):
+        with store.begin(branch) as tx:
+            tx.set_units("raw", {branch: unit(branch, 9)})
+    with pytest.raises(Conflict, match="number 9"):
+        store.merge("other", into="main")
+
+
+def test_criss_cross_merges(store: Store, people: Rows) -> None:
+    store.create_branch("side")
+    with store.begin("main") as tx:
+        tx.append("people", people(6))
+    with store.begin("side") as tx:
+        tx.append("people", people(7))
+    store.create_branch("main2", at="main")
+    store.merge("side", into="main")
+    store.merge("main2", into="side")
+    with store.begin("main") as tx:
+        tx.upsert("people", people(1, name="m"))
+    with store.begin("side") as tx:
+        tx.upsert("people", people(2, name="s"))
+    store.merge("side", into="main")
+    assert content(store) == {1: "m1", 2: "s2", 3: "n3", 4: "n4", 5: "n5", 6: "n6", 7: "n7"}
 
 
 def test_restore(store: Store, people: Rows) -> None:
@@ -250,8 +323,8 @@ def test_cherry_pick(store: Store, people: Rows) -> None:
     store.cherry_pick("side", on="main")
     assert set(content(store)) == {1, 2, 3, 4, 5, 7}
     assert store.commit_of("main").message == "add 7"
-    with pytest.raises(Conflict):
-        store.cherry_pick("side", on="main")
+    head = store.resolve("main")
+    assert store.cherry_pick("side", on="main") == head
 
 
 def test_adopt(store: Store, people: Rows) -> None:

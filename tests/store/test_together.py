@@ -270,7 +270,7 @@ def test_a_disk_that_refuses_is_an_error_that_loses_nothing(store: Store, people
 
     head = store.resolve("main")
     shutil.rmtree(store.path / "tmp")
-    for rows in (people(6), SqlSource(compute.connection(), "SELECT 6::BIGINT AS id")):
+    for rows in (people(*range(6, 600)), SqlSource(compute.connection(), "SELECT 6::BIGINT AS id")):
         with pytest.raises(EngineError) as error, store.begin("main") as tx:
             tx.append("people", rows)
         assert error.value.retryable

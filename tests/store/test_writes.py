@@ -162,8 +162,15 @@ def test_many_files_many_vectors(store: Store, people: Rows) -> None:
         tx.delete("people", Compare("id", ">=", 1120))
     expected = {key: None for key in expected if key < 1120}
     assert set(content(store)) == set(expected)
-    plan = store.snapshot("main").scan("people", where=Compare("id", "=", 105), columns=["name"])
-    assert len(plan.files) < 40
+
+
+def test_files_that_cannot_hold_a_row_are_not_read(store: Store, people: Rows) -> None:
+    with store.begin("main") as tx:
+        for start in range(1000, 5000, 1000):
+            tx.append("people", people(*range(start, start + 300)))
+    plan = store.snapshot("main").scan("people", where=Compare("id", "=", 2005), columns=["name"])
+    assert len([file for file in plan.files if file.inline is None]) == 1
+    assert compute.reader(plan).read_all().to_pylist() == [{"name": "n2005"}]
 
 
 def test_large_streams_become_files_of_bounded_size(store: Store) -> None:

@@ -12,7 +12,7 @@ from gristmill.model.schema import Allocate, Schema, all_ids
 from gristmill.store.evolve import alter_schema, changes_to, clashing_columns
 from gristmill.store.objects import SchemaObject, TableObject
 from gristmill.store.sqltext import quote
-from gristmill.store.tables import first_token, id_runs, key_fields, scan_plan, schema_of
+from gristmill.store.tables import first_token, id_runs, key_fields, scan_plan, schema_of, used_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,11 +54,6 @@ def allocator(tx: Transaction, state: TableObject) -> Allocate:
         return tx.store.counters.field_id(state.uuid, parent, name, type_, used)
 
     return allocate
-
-
-def used_ids(state: TableObject) -> set[int]:
-    """Return every field id the table has had on this branch."""
-    return {number for first, last in state.used for number in range(first, last + 1)}
 
 
 def evolve_changes(

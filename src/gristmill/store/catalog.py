@@ -40,6 +40,7 @@ create table requests(branch text, key text, payload blob not null, target blob 
 create table records(kind text, key text, value blob not null, primary key(kind, key)) without rowid, strict;
 create table sidecars(id blob, kind text, version integer, value blob not null, primary key(id, kind, version))
                       without rowid, strict;
+create table tombstones(kind text not null, name text primary key, time_us integer not null) without rowid, strict;
 """
 
 Row = tuple[Any, ...]
@@ -136,6 +137,11 @@ class Catalog:
         known = self._objects.get(oid)
         if known is not None:
             return known
+        value, size = self._load(oid)
+        self._objects.put(oid, value, size)
+        return value
+
+    def _load(self, oid: Oid) -> tuple[Object, int]:
         row = self.one("select kind, data from objects where id = ?", (oid,))
         if row is None:
             raise NotFound(f"the store has no object {oid.hex()[:16]}", code="GM-S006")
@@ -150,8 +156,17 @@ class Catalog:
             value = decode(data)
         except msgspec.MsgspecError as error:
             raise Corrupt(f"the {kind} object {oid.hex()[:16]} cannot be read: {error}", where=oid.hex()) from error
-        self._objects.put(oid, value, len(data))
-        return value
+        return value, len(data)
+
+    def fetch(self, oid: Oid) -> Object:
+        """Return an object like `get`, without keeping it at hand: for walks over everything."""
+        known = self._objects.get(oid)
+        return known if known is not None else self._load(oid)[0]
+
+    def forget(self, oids: Sequence[Oid]) -> None:
+        """Drop objects from what is kept at hand, because they are no longer stored."""
+        for oid in oids:
+            self._objects.drop(oid)
 
     def remember(self, oid: Oid, value: Object, size: int) -> None:
         """Keep an object at hand that was just written."""
@@ -188,6 +203,11 @@ class _Cache:
                 return None
             self._held.move_to_end(oid)
             return held[0]
+
+    def drop(self, oid: Oid) -> None:
+        with self._lock:
+            held = self._held.pop(oid, None)
+            self._size -= held[1] if held is not None else 0
 
     def put(self, oid: Oid, value: Object, size: int) -> None:
         with self._lock:

@@ -16,8 +16,10 @@ import apsw
 from gristmill.errors import Conflict
 from gristmill.model.guard import Guard
 from gristmill.store.catalog import insert_objects
+from gristmill.store.compaction import compacted
+from gristmill.store.datafiles import Written, discard
 from gristmill.store.locks import branch_lock, locked
-from gristmill.store.objects import CommitObject, Oid
+from gristmill.store.objects import CommitObject, Oid, Tree
 from gristmill.store.rebase import rebase
 
 if TYPE_CHECKING:
@@ -49,12 +51,16 @@ def commit(tx: Transaction, guard: Guard | None) -> str:
                 guard.review(tx, frozenset(moved))
             if ref is not None and tx.tree == store.tree_of(head) and not tx.also:
                 return remember(tx, head).hex()
+            tree, tidied = tx.tree, list[Written]()
+            if tx.edited and store.compact == "auto" and (attempt == 1 or mine):
+                tree, tidied = compacted(tx, store.tree_of(head))
             with ExitStack() as short:
                 if not mine:
                     short.enter_context(locked(lock))
-                new = swing(tx, head, ref)
+                new = swing(tx, tree, head, ref)
         if new is not None:
             return new.hex()
+        discard(store.path, tidied)
 
 
 def _start(tx: Transaction) -> Oid:
@@ -106,11 +112,11 @@ def _request(db: apsw.Connection, tx: Transaction, target: Oid) -> None:
     )
 
 
-def swing(tx: Transaction, head: Oid, ref: Oid | None) -> Oid | None:
-    """Make the branch, which points at ``ref``, point at a new commit on ``head``; None if it has moved meanwhile."""
+def swing(tx: Transaction, tree: Tree, head: Oid, ref: Oid | None) -> Oid | None:
+    """Make the branch, which points at ``ref``, point at a new commit of a tree on ``head``; None if it has moved."""
     store = tx.store
     parents = (head, *tx.also)
-    value = make_commit(store, tx.pending.put(tx.tree), parents, tx.message, tx.author, tx.meta)
+    value = make_commit(store, tx.pending.put(tree), parents, tx.message, tx.author, tx.meta)
     oid = tx.pending.put(value)
     objects = tx.pending.reachable(oid)
     tx.sealed = True

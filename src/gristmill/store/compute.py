@@ -17,7 +17,8 @@ import msgspec
 
 from gristmill.model.predicates import to_sql
 from gristmill.model.scan import FILE, POSITION, RowSet, ScanFile, ScanPlan, output_fields
-from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Type
+from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Schema, Type
+from gristmill.store.inline import frame_of
 from gristmill.store.sqltext import quote, same_shape, seen_as, stored, text, type_sql
 
 if TYPE_CHECKING:
@@ -46,17 +47,19 @@ def scan_sql(plan: ScanPlan) -> ScanSql:
     variables: dict[str, bytes] = {}
     frames: dict[str, object] = {}
     clean: OrderedDict[tuple[tuple[Field | None, ...], bool], list[ScanFile]] = OrderedDict()
+    inlined: dict[Schema, list[ScanFile]] = {}
     branches: list[str] = []
     needed = _needed(plan)
     for file in plan.files:
         shapes = _odd_shapes(needed, file)
         if file.inline is not None:
-            branches.append(_inline_branch(plan, needed, file, variables, frames))
+            inlined.setdefault(file.schema, []).append(file)
         elif file.rowset is not None:
             branches.append(_branch(plan, needed, shapes, [file], variables))
         else:
             clean.setdefault((shapes, file.stored_ids), []).append(file)
     branches += [_branch(plan, needed, key[0], files, variables) for key, files in clean.items()]
+    branches += [_inline_branch(plan, needed, schema, files, frames) for schema, files in inlined.items()]
     if not branches:
         branches = [_empty(plan)]
     return ScanSql("\nUNION ALL\n".join(branches), variables, frames)
@@ -156,36 +159,20 @@ def _outer(plan: ScanPlan, inner: str) -> str:
 
 
 def _inline_branch(
-    plan: ScanPlan,
-    needed: tuple[Field, ...],
-    file: ScanFile,
-    variables: dict[str, bytes],
-    frames: dict[str, object],
+    plan: ScanPlan, needed: tuple[Field, ...], schema: Schema, files: Sequence[ScanFile], frames: dict[str, object]
 ) -> str:
-    import pyarrow as pa
-
-    assert file.inline is not None
-    table = pa.ipc.open_stream(file.inline).read_all()
-    extra = pa.array(range(table.num_rows), pa.int64())
-    name = f"gm_rows_{file.first_row_id}"
-    frames[name] = table.append_column("file_row_number", extra)
+    name, frame = frame_of(files)
+    frames[name] = frame
     columns = []
     for field in needed:
-        own = file.schema.by_id(field.id)
+        own = schema.by_id(field.id)
         held = own is not None and stored(own.type)
         value = seen_as(quote(own.name), own.type, field.type) if own is not None and held else "NULL"
         columns.append(f"CAST({value} AS {type_sql(field.type)}) AS {quote(field.name)}")
-    if plan.row_ids:
-        ids = f"{file.first_row_id} + file_row_number"
-        columns.append(f"{f'coalesce({quote(ROW_ID)}, {ids})' if file.stored_ids else ids} AS {quote(ROW_ID)}")
-    if plan.sequence:
-        own_sequence = f"{file.sequence}::BIGINT"
-        value = f"coalesce({quote(ROW_SEQUENCE)}, {own_sequence})" if file.stored_ids else own_sequence
-        columns.append(f"{value} AS {quote(ROW_SEQUENCE)}")
-    if plan.positions:
-        columns.append(f"{file.first_row_id}::BIGINT AS {quote(FILE)}, file_row_number AS {quote(POSITION)}")
-    condition = f" WHERE {_bit_test(file.rowset, 'file_row_number', variables)}" if file.rowset else ""
-    return _outer(plan, f"SELECT {', '.join(columns) or '1 AS one'} FROM {quote(name)}{condition}")
+    columns += [quote(ROW_ID)] if plan.row_ids else []
+    columns += [quote(ROW_SEQUENCE)] if plan.sequence else []
+    columns += [quote(FILE), quote(POSITION)] if plan.positions else []
+    return _outer(plan, f"SELECT {', '.join(columns) or '1 AS one'} FROM {quote(name)}")
 
 
 def _empty(plan: ScanPlan) -> str:

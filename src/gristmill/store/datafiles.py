@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ from gristmill.model.schema import (
     type_text,
     widens,
 )
+from gristmill.store import inline
+from gristmill.store.leases import lease
 from gristmill.store.objects import ColumnStats, data_path
 from gristmill.store.sqltext import field_ids_sql, quote, stored, text, type_sql
 from gristmill.store.statistics import footer_stats
@@ -46,7 +48,7 @@ IDENTITY = (
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A finished Parquet file that nothing refers to yet."""
+    """A finished Parquet file that nothing refers to yet, or rows to be inlined (``inline``: their IPC stream)."""
 
     hash: bytes
     nonce: bytes
@@ -55,11 +57,28 @@ class Written(msgspec.Struct, frozen=True):
     stats: dict[int, ColumnStats]
     schema: Schema
     stored_ids: bool
+    inline: bytes | None = None
 
     @property
     def path(self) -> str:
-        """Where it lies, relative to the store."""
-        return data_path(self.hash, self.nonce)
+        """Where it lies, relative to the store; empty for rows to be inlined."""
+        return data_path(self.hash, self.nonce) if self.inline is None else ""
+
+
+def write_inline(schema: Schema, batches: Sequence[pa.RecordBatch], *, ids: bool = False) -> Written:
+    """Return a few batches that already fit the schema as rows to be inlined; no file is written."""
+    fields = (*schema.fields, *IDENTITY) if ids else schema.fields
+    stream = inline.pack(fields, batches)
+    return Written(
+        hash=b"",
+        nonce=b"",
+        rows=sum(batch.num_rows for batch in batches),
+        size=len(stream),
+        stats=inline.required_stats(schema),
+        schema=schema,
+        stored_ids=ids,
+        inline=stream,
+    )
 
 
 class Output:
@@ -76,7 +95,11 @@ class Output:
 
     def temporary(self, suffix: str = "") -> Path:
         """Return a fresh path under ``tmp/``."""
-        return self.folder / "tmp" / (secrets.token_hex(12) + suffix)
+        return self.folder / "tmp" / f"{lease(self.folder)}-{secrets.token_hex(12)}{suffix}"
+
+    def nonce(self) -> bytes:
+        """Return what makes a file's name its own: this process's lease and a random part, 8 bytes."""
+        return bytes.fromhex(lease(self.folder)) + secrets.token_bytes(4)
 
     def place(self, source: Path, target: Path) -> None:
         """Flush a finished temporary file and give it its final name."""
@@ -89,6 +112,13 @@ class Output:
             flush(target.parent)
             if new:
                 flush(target.parent.parent)
+
+
+def discard(folder: Path, written: Iterable[Written]) -> None:
+    """Remove files that nothing refers to."""
+    for file in written:
+        if file.inline is None:
+            (folder / file.path).unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:
@@ -206,7 +236,7 @@ def _finish(out: Output, path: Path, schema: Schema, ids: bool, nans: dict[int, 
     fields = _file_fields(schema, ids)
     written = Written(
         hash=digest,
-        nonce=secrets.token_bytes(6),
+        nonce=out.nonce(),
         rows=metadata.num_rows,
         size=path.stat().st_size,
         stats=footer_stats(metadata, fields, nans),
@@ -217,10 +247,46 @@ def _finish(out: Output, path: Path, schema: Schema, ids: bool, nans: dict[int, 
     return written
 
 
+def write_result(
+    out: Output,
+    schema: Schema,
+    con: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    room: int,
+    order: Sequence[Field] = (),
+) -> list[Written]:
+    """Run a query whose columns are the schema's and the identity columns, and write what it yields.
+
+    What is few enough for ``room`` bytes is returned to be inlined.
+    """
+    from gristmill.model.arrow import fields_to_arrow
+    from gristmill.store.conform import cast_batch
+
+    names = ", ".join(quote(field.name) for field in (*schema.fields, *IDENTITY))
+    con.execute(f"CREATE OR REPLACE TEMP VIEW gm_result AS SELECT {names} FROM ({sql})")
+    if room > 0:
+        found = con.sql(f"SELECT * FROM gm_result LIMIT {inline.ROWS + 1}").to_arrow_table()
+        arrow = fields_to_arrow((*schema.fields, *IDENTITY))
+        batches = [cast_batch(batch, arrow) for batch in found.to_batches() if batch.num_rows]
+        if inline.fits(batches, room):
+            return [write_inline(schema, batches, ids=True)] if batches else []
+    return list(write_query(out, schema, con, "SELECT * FROM gm_result", ids=True, order=order))
+
+
 def write_query(
-    out: Output, schema: Schema, con: duckdb.DuckDBPyConnection, sql: str, *, ids: bool = False
+    out: Output,
+    schema: Schema,
+    con: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    ids: bool = False,
+    order: Sequence[Field] = (),
 ) -> Iterator[Written]:
-    """Run a query with COPY on its own connection, straight into files; its columns must be the schema's."""
+    """Run a query with COPY on its own connection, straight into files; its columns must be the schema's.
+
+    With ``order`` the rows are sorted by these columns first, nulls last, so that the files hold disjoint ranges.
+    """
     fields = _file_fields(schema, ids)
     given = ids or fields != IDENTITY
     names = ", ".join(("" if given else "NULL::BIGINT AS ") + quote(field.name) for field in fields)
@@ -232,7 +298,8 @@ def write_query(
         f" FIELD_IDS {field_ids_sql(fields)}, RETURN_STATS"
     )
     try:
-        written = con.execute(f"COPY (SELECT {names} FROM ({sql})) TO {text(str(folder))} ({options})").fetchall()
+        by = f" ORDER BY {', '.join(quote(f.name) + ' NULLS LAST' for f in order)}" if order else ""
+        written = con.execute(f"COPY (SELECT {names} FROM ({sql}){by}) TO {text(str(folder))} ({options})").fetchall()
         for row in written:
             if row[1]:
                 yield _finish(out, Path(row[0]), schema, ids, _copy_nans(row[4], fields))

@@ -17,9 +17,11 @@ from gristmill.model.predicates import And, Compare, In, Predicate, Value
 from gristmill.model.scan import FILE, POSITION, ScanPlan
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Field, Schema
 from gristmill.store.counters import Counters
-from gristmill.store.datafiles import Output, Written, write_query
+from gristmill.store.datafiles import Output, Written, write_result
+from gristmill.store.inline import COMMIT_BYTES, ROWS
 from gristmill.store.manifests import merge_stats
-from gristmill.store.objects import DataFile, Oid
+from gristmill.store.maps import Put
+from gristmill.store.objects import INLINE, PARQUET, DataFile, Oid, Rows
 from gristmill.store.sqltext import quote
 from gristmill.store.staging import Staged
 from gristmill.store.statistics import ranges
@@ -33,31 +35,46 @@ POINT_KEYS = 200
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the rows of one edit go: the files, the ids, the schema of the table."""
+    """Where the rows of one edit go: the files, the ids, the schema of the table.
+
+    Attributes:
+        put: keeps an object.
+        room: how many bytes the table may still inline.
+        cluster: what its files are sorted by.
+    """
 
     out: Output
     counters: Counters
     lineage: str
     schema: Schema
     schema_id: Oid
+    put: Put
+    room: int = 0
+    cluster: tuple[Field, ...] = ()
+
+    def write(self, con: duckdb.DuckDBPyConnection, sql: str, *, few: bool) -> list[Written]:
+        """Write the rows of a query that yields the columns and the identity columns; ``few`` if they may be few."""
+        room = min(self.room, COMMIT_BYTES) if few else 0
+        return write_result(self.out, self.schema, con, sql, room=room, order=self.cluster)
 
     def entries(self, written: Iterable[Written]) -> list[DataFile]:
         """Return written files as manifest entries of one edit, with row ids reserved for them."""
         sequence = self.counters.reserve(self.lineage, "sequence", 1)
-        return [
-            DataFile(
-                first_row_id=self.counters.reserve(self.lineage, "row", file.rows),
-                hash=file.hash,
-                rows=file.rows,
-                schema=self.schema_id,
-                sequence=sequence,
-                nonce=file.nonce,
-                size=file.size,
-                stored_ids=file.stored_ids,
-                stats=file.stats,
-            )
-            for file in written
-        ]
+        return [self._entry(file, sequence) for file in written]
+
+    def _entry(self, file: Written, sequence: int) -> DataFile:
+        return DataFile(
+            first_row_id=self.counters.reserve(self.lineage, "row", file.rows),
+            hash=file.hash if file.inline is None else self.put(Rows(file.inline)),
+            rows=file.rows,
+            schema=self.schema_id,
+            sequence=sequence,
+            nonce=file.nonce,
+            size=file.size,
+            kind=PARQUET if file.inline is None else INLINE,
+            stored_ids=file.stored_ids,
+            stats=file.stats,
+        )
 
 
 def key_range(staged: Staged, key: Sequence[Field]) -> Predicate | None:
@@ -188,7 +205,7 @@ def upsert_edit(keys: Keys, place: Place, staged: Staged) -> tuple[Edit, int]:
         f"SELECT {names}, matched.r AS {quote(ROW_ID)}, NULL::BIGINT AS {quote(ROW_SEQUENCE)}"
         f" FROM new LEFT JOIN matched USING ({keys.using})"
     )
-    written = list(write_query(place.out, place.schema, keys.con, sql, ids=True))
+    written = place.write(keys.con, sql, few=staged.row_count <= ROWS)
     staged.discard()
     added = place.entries(written)
     return Edit(added=added, dead=dead), sum(len(part) for part in dead.values())
@@ -232,7 +249,7 @@ def replace_edit(keys: Keys, place: Place, staged: Staged) -> tuple[Edit, set[in
         f"SELECT {names}, change.r AS {quote(ROW_ID)}, NULL::BIGINT AS {quote(ROW_SEQUENCE)}"
         f" FROM new JOIN change ON new.{FILE} = change.nf AND new.{POSITION} = change.np"
     )
-    written = list(write_query(place.out, place.schema, keys.con, sql, ids=True)) if count[0] else []
+    written = place.write(keys.con, sql, few=int(str(count[0])) <= ROWS) if count[0] else []
     staged.discard()
     return Edit(added=place.entries(written), dead=dead), touched
 
@@ -250,6 +267,6 @@ def rewrite_edit(keys: Keys, place: Place, staged: Staged, removed: set[int]) ->
         f" FROM new LEFT JOIN old ON {on}"
         f" LEFT JOIN change ON new.{FILE} = change.nf AND new.{POSITION} = change.np"
     )
-    written = list(write_query(place.out, place.schema, keys.con, sql, ids=True))
+    written = place.write(keys.con, sql, few=False)
     staged.discard()
     return Edit(added=place.entries(written), removed=removed)

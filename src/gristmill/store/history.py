@@ -11,6 +11,7 @@ from gristmill.model.commits import Commit
 from gristmill.model.refs import Ref, parse_ref
 from gristmill.store.maps import map_get
 from gristmill.store.objects import CommitObject, Oid
+from gristmill.store.tables import same_content, table_object
 
 if TYPE_CHECKING:
     from gristmill.store.store import Store
@@ -90,10 +91,16 @@ def log(store: Store, ref: str, *, table: str | None, limit: int | None) -> Iter
     while oid is not None and (limit is None or count < limit):
         value = store.commit_object(oid)
         parent = value.parents[0] if value.parents else None
-        if table is None or table_at(store, oid, table) != table_at(store, parent, table):
+        if table is None or not _same_table(store, table_at(store, oid, table), table_at(store, parent, table)):
             count += 1
             yield store.commit_value(oid)
         oid = parent
+
+
+def _same_table(store: Store, left: Oid | None, right: Oid | None) -> bool:
+    if left == right or left is None or right is None:
+        return left == right
+    return same_content(table_object(store.catalog.get, left), table_object(store.catalog.get, right))
 
 
 def table_at(store: Store, oid: Oid | None, table: str) -> Oid | None:

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gristmill.errors import Conflict, NotFound, Stale
+from gristmill.errors import Conflict, NotFound, Stale, did_you_mean
 from gristmill.model.guard import Guard
 from gristmill.model.names import check_branch_name
-from gristmill.model.units import Unit
+from gristmill.model.predicates import Compare
+from gristmill.model.units import ORIGIN_UNIT, Unit
 from gristmill.store import history
-from gristmill.store.maps import map_get
+from gristmill.store.maps import map_get, map_items
 from gristmill.store.objects import Oid, Tree
-from gristmill.store.rebase import SPACES, tree_changes
+from gristmill.store.rebase import SPACES, combined, rebase_on, tree_changes
+from gristmill.store.tables import same_content, table_object
 from gristmill.store.transaction import Transaction
+from gristmill.store.writing import delete_where
 
 if TYPE_CHECKING:
     from gristmill.store.store import Store
@@ -59,19 +62,74 @@ def merge(store: Store, source: str, *, into: str, message: str | None, guard: G
     theirs = history.resolve(store, source)
     head = store.head(into)
     if head is None:
-        raise NotFound(f"there is no branch `{into}`")
+        raise NotFound(f"there is no branch `{into}`", hint=did_you_mean(into, sorted(store.branches())))
     bases = history.common_ancestors(store, head, theirs)
     if theirs in bases:
         return head.hex()
-    if len(bases) != 1:
-        raise Conflict(
-            f"`{source}` and `{into}` have {len(bases)} last common states that disagree",
-            code="GM-S014",
-            examples=[base.hex() for base in bases],
-        )
     tx = _laid_on(store, into, bases[0], store.tree_of(theirs), message or f"merge {source}")
+    tx.merges = True
     tx.also = (theirs,)
-    return _conflicting(tx, guard, f"`{source}` and `{into}` changed the same thing")
+    what = f"`{source}` and `{into}` changed the same thing"
+    if len(bases) > 1:
+        tx.base_tree = _common_tree(tx, bases)
+        tx.tree = store.tree_of(theirs)
+        tx.base = None
+    _land_once(tx, store.tree_of(head))
+    return _conflicting(tx, guard, what)
+
+
+def _common_tree(tx: Transaction, bases: list[Oid]) -> Tree:
+    """Return the state of several last common commits put together, as Git's recursive strategy does.
+
+    Raises:
+        Conflict: they disagree.
+    """
+    store, tree = tx.store, tx.store.tree_of(bases[0])
+    for other in bases[1:]:
+        below = history.common_ancestors(store, bases[0], other)
+        tx.base_tree = _common_tree(tx, below) if len(below) > 1 else store.tree_of(below[0])
+        tx.tree = store.tree_of(other)
+        try:
+            rebase_on(tx, tree)
+        except Stale as error:
+            raise Conflict(
+                "the two branches have several last common states, which disagree",
+                code="GM-S014",
+                examples=[base.hex() for base in bases],
+                hint="restore the tables of one side on the other, then merge again",
+            ) from error
+        tree = tx.tree
+    return tree
+
+
+def _land_once(tx: Transaction, head: Tree) -> None:
+    """Leave out of a merge the rows of units that both sides have landed: ours are there already.
+
+    Raises:
+        Conflict: the two sides gave one number to different units, so that rows cannot be told apart.
+    """
+    get = tx.pending.get
+    base = dict(map_items(get, tx.base_tree.units))
+    ours = {key: value for key, value in map_items(get, head.units) if base.get(key) != value}
+    theirs = {key: value for key, value in map_items(get, tx.tree.units) if base.get(key) != value}
+    numbers = {(key.split("\0")[0], _UNIT.decode(value).number): key for key, value in ours.items()}
+    for key, value in theirs.items():
+        source, unit = key.split("\0")[0], _UNIT.decode(value)
+        taken = numbers.get((source, unit.number))
+        if taken is not None and taken != key:
+            raise Conflict(
+                f"both sides have landed a unit number {unit.number} of `{source}`",
+                code="GM-S014",
+                examples=[taken.replace("\0", "/"), key.replace("\0", "/")],
+                hint="restore the source on one side, merge, and land it again there",
+            )
+        if key not in ours or _UNIT.decode(ours[key]).digest != unit.digest:
+            continue
+        if key not in base and source in tx and ORIGIN_UNIT in {f.name for f in tx.schema_of(source).fields}:
+            delete_where(tx, source, Compare(ORIGIN_UNIT, "=", unit.number))
+            tx.whole.discard(source)
+            tx.edited.discard(source)
+        tx.put_entries("units", {key: ours[key]})
 
 
 def cherry_pick(store: Store, ref: str, *, on: str) -> str:
@@ -80,8 +138,12 @@ def cherry_pick(store: Store, ref: str, *, on: str) -> str:
     value = store.commit_object(picked)
     if not value.parents:
         raise Conflict("the first commit cannot be picked", code="GM-S014")
+    if store.head(on) is None:
+        raise NotFound(f"there is no branch `{on}`", hint=did_you_mean(on, sorted(store.branches())))
     meta = {"picked_from": picked.hex()}
     tx = _laid_on(store, on, value.parents[0], store.tree_of(picked), value.message, meta)
+    tx.merges = True
+    tx.base = None
     return _conflicting(tx, None, f"`{on}` has changed what {picked.hex()[:12]} changes")
 
 
@@ -115,9 +177,13 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
             now = map_get(tx.pending.get, getattr(tx.tree, space), key)
             if space == "units":
                 back[key] = _held(before, after, now)
-            elif now == after:
+            elif now == after or (space == "tables" and _same_table(tx, now, after)):
                 back[key] = before
-            elif now != before:
+            elif now == before:
+                continue
+            elif space == "tables" and (undone_rows := _undone_rows(tx, key, before, after, now)) is not None:
+                back[key] = undone_rows
+            else:
                 clashes.append(f"{space[:-1]} {key}")
         tx.whole |= set(back) if space == "tables" else set()
         tx.put_entries(space, back)  # type: ignore[arg-type]
@@ -129,6 +195,26 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
             hint=f"restore {undone.hex()[:12]}~1 for these tables, or revert the later commits first",
         )
     return tx.commit()
+
+
+def _same_table(tx: Transaction, left: Oid | None, right: Oid | None) -> bool:
+    if left is None or right is None:
+        return False
+    return same_content(table_object(tx.pending.get, left), table_object(tx.pending.get, right))
+
+
+def _undone_rows(tx: Transaction, name: str, before: Oid | None, after: Oid | None, now: Oid | None) -> Oid | None:
+    """Return a table with the rows of one commit undone and what came later kept; None where that cannot be."""
+    if before is None or after is None or now is None:
+        return None
+    tx.merges = True
+    try:
+        states = [table_object(tx.pending.get, oid) for oid in (after, before, now)]
+        return tx.pending.put(combined(tx, name, *states))
+    except Stale:
+        return None
+    finally:
+        tx.merges = False
 
 
 def _held(before: bytes | None, after: bytes | None, now: bytes | None) -> bytes | None:

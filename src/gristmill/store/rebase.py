@@ -1,7 +1,8 @@
 """Putting a transaction's changes on a head that has moved since it was begun.
 
 What only one side touched is combined. Edits of the same table combine where they add rows or end different
-ones; anything read, or touched on both sides otherwise, is stale, even if the values are equal.
+ones; anything read, or touched on both sides otherwise, is stale, even if the values are equal. How rows are laid
+out is nobody's business: a table that was only compacted has not changed.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gristmill.errors import Stale
+from gristmill.model.scan import ScanPlan
 from gristmill.model.schema import Schema
 from gristmill.store import edits
-from gristmill.store.manifests import files_of, manifest
+from gristmill.store.differing import edit_between
 from gristmill.store.maps import Get, map_diff
-from gristmill.store.objects import DataFile, Oid, TableObject, Tree
+from gristmill.store.objects import Oid, TableObject, Tree
 from gristmill.store.tables import (
     Edit,
     apply_edit,
-    dead_rows,
     key_fields,
+    same_content,
     scan_file,
     scan_plan,
     schema_of,
@@ -42,7 +44,7 @@ def tree_changes(get: Get, before: Tree, after: Tree) -> dict[str, Changes]:
     }
 
 
-def rebase(tx: Transaction, head: Oid | None) -> set[str]:
+def rebase(tx: Transaction, head: Oid) -> set[str]:
     """Move a transaction onto a head and return the names of the tables others have changed meanwhile.
 
     Raises:
@@ -50,12 +52,18 @@ def rebase(tx: Transaction, head: Oid | None) -> set[str]:
     """
     if head == tx.base:
         return set()
-    head_tree = Tree() if head is None else tx.store.tree_of(head)
+    moved = rebase_on(tx, tx.store.tree_of(head))
+    tx.base = head
+    return moved
+
+
+def rebase_on(tx: Transaction, head_tree: Tree) -> set[str]:
+    """Move a transaction from its base tree onto another one; see `rebase`."""
     ours = tree_changes(tx.pending.get, tx.base_tree, tx.tree)
     theirs = tree_changes(tx.pending.get, tx.base_tree, head_tree)
-    _check_reads(tx, theirs)
-    tx.base_tree, tx.base = head_tree, head
-    tx.tree = head_tree
+    changed = {name for name, sides in theirs["tables"].items() if not _laid_out_anew(tx.pending.get, *sides)}
+    _check_reads(tx, theirs, changed)
+    tx.base_tree = tx.tree = head_tree
     for space in SPACES:
         changes: dict[str, bytes | None] = {}
         for key, (old, new) in ours[space].items():
@@ -63,17 +71,26 @@ def rebase(tx: Transaction, head: Oid | None) -> set[str]:
                 changes[key] = new
             elif space == "tables":
                 changes[key] = _rebase_table(tx, key, old, new, theirs[space][key][1])
-            elif theirs[space][key][1] != new or space != "documents":
+            elif theirs[space][key][1] != new or not (space == "documents" or tx.merges):
                 raise _stale(tx, [f"{space[:-1]} {_shown(key)}"])
         tx.put_entries(space, changes)  # type: ignore[arg-type]
-    return set(theirs["tables"])
+    return changed
 
 
-def _check_reads(tx: Transaction, theirs: Mapping[str, Changes]) -> None:
+def _laid_out_anew(get: Get, before: Oid | None, after: Oid | None) -> bool:
+    """Whether a table holds the same as before, in other files."""
+    return (
+        before is not None and after is not None and same_content(table_object(get, before), table_object(get, after))
+    )
+
+
+def _check_reads(tx: Transaction, theirs: Mapping[str, Changes], changed: set[str]) -> None:
     moved = []
     for kind, name in sorted(tx.reads):
         if kind == "units":
             hit = any(key.split("\0")[0] == name for key in theirs["units"])
+        elif kind == "table":
+            hit = name in changed
         else:
             hit = name in theirs["files" if kind == "files" else kind + "s"]
         if hit:
@@ -96,22 +113,78 @@ def _stale(tx: Transaction, what: list[str]) -> Stale:
     )
 
 
-def _rebase_table(tx: Transaction, name: str, before: Oid | None, ours: Oid | None, theirs: Oid | None) -> Oid:
-    if name in tx.whole or before is None or ours is None or theirs is None:
+def _rebase_table(tx: Transaction, name: str, before: Oid | None, ours: Oid | None, theirs: Oid | None) -> Oid | None:
+    if tx.merges and ours == theirs:
+        return ours
+    if _laid_out_anew(tx.pending.get, before, theirs) and ours is None:
+        return None
+    if before is None or ours is None or theirs is None:
         raise _stale(tx, [f"table {name}"])
+    base, mine, head = (table_object(tx.pending.get, oid) for oid in (before, ours, theirs))
+    if tx.lays_out:
+        return tx.pending.put(_laid_over(tx, base, mine, head))
+    if name in tx.whole and not same_content(base, head):
+        raise _stale(tx, [f"table {name}"])
+    return tx.pending.put(combined(tx, name, base, mine, head))
+
+
+def combined(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
+    """Return the head with what led from ``base`` to ``mine``; raises Stale where both touched the same."""
     get = tx.pending.get
-    base, mine, head = (table_object(get, oid) for oid in (before, ours, theirs))
-    if mine.uuid != head.uuid or mine.key != head.key or not _readable(get, mine, head):
+    if len({base.uuid, mine.uuid, head.uuid}) > 1:
+        raise _stale(tx, [f"table {name}"])
+    if base.schema != mine.schema or base.key != mine.key or not _same_settings(base, mine):
+        head = _redefined(tx, name, base, mine, head)
+    elif mine.key != head.key or not _readable(get, mine, head):
         raise _stale(tx, [f"table {name}"])
     edit, moved = edit_between(get, base, mine), edit_between(get, base, head)
-    if edit.removed & (moved.removed | moved.dead.keys()) or edit.dead.keys() & moved.removed:
-        raise _stale(tx, [f"table {name}"])
-    for key, positions in edit.dead.items():
-        if key in moved.dead and positions & moved.dead[key]:
-            raise _stale(tx, [f"rows of {name}"])
-    if mine.key and edit.added:
+    if edit.removed or edit.dead.keys() & moved.removed or tx.merges:
+        edit = _by_identity(tx, name, base, mine, head)
+    else:
+        for key, positions in edit.dead.items():
+            if key in moved.dead and positions & moved.dead[key]:
+                raise _stale(tx, [f"rows of {name}"])
+    if head.key and edit.added:
         _check_keys(tx, name, head, edit)
-    return tx.pending.put(apply_edit(get, tx.pending.put, head, edit))
+    return apply_edit(get, tx.pending.put, head, edit)
+
+
+def _laid_over(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
+    """Return the head with its files written anew as ours are, or as it is where the files are gone."""
+    from gristmill.store.threeway import OverlapError, carried_layout
+
+    try:
+        edit = carried_layout(tx, base, mine, head)
+    except OverlapError:
+        return head
+    return apply_edit(tx.pending.get, tx.pending.put, head, edit, touched=())
+
+
+def _same_settings(left: TableObject, right: TableObject) -> bool:
+    return (left.properties, left.cluster_by) == (right.properties, right.cluster_by)
+
+
+def _by_identity(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> Edit:
+    from gristmill.store.threeway import OverlapError, combined_edit
+
+    try:
+        return combined_edit(tx, base, mine, head)
+    except OverlapError as error:
+        raise _stale(tx, [f"{name}: {error}"]) from error
+
+
+def _redefined(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
+    """Return the head with the definition of both sides; rows that others wrote must satisfy it."""
+    from gristmill.store.threeway import OverlapError, combined_definition
+
+    try:
+        new = combined_definition(tx, base, mine, head)
+    except OverlapError as error:
+        raise _stale(tx, [f"{name}: {error}"]) from error
+    wrote = not same_content(base, head)
+    if wrote and (new.key != head.key or not _readable(tx.pending.get, head, new)):
+        raise _stale(tx, [f"table {name}"])
+    return new
 
 
 def _readable(get: Get, mine: TableObject, head: TableObject) -> bool:
@@ -130,8 +203,6 @@ def _check_keys(tx: Transaction, name: str, head: TableObject, edit: Edit) -> No
     get, folder = tx.pending.get, tx.store.path
     rest = apply_edit(get, tx.pending.put, head, Edit(dead=edit.dead, removed=edit.removed))
     key = key_fields(get, head)
-    from gristmill.model.scan import ScanPlan
-
     new = ScanPlan(fields=key, files=tuple(scan_file(get, folder, file) for file in edit.added), positions=True)
     old = scan_plan(get, folder, rest, columns_=[field.name for field in key], hidden=True)
     keys = edits.Keys(key, new, old)
@@ -141,50 +212,3 @@ def _check_keys(tx: Transaction, name: str, head: TableObject, edit: Edit) -> No
         keys.close()
     if both:
         raise _stale(tx, [f"{name}: key {row}" for row in both])
-
-
-def edit_between(get: Get, before: TableObject, after: TableObject) -> Edit:
-    """Return the edit that leads from one state of a lineage to another, found by looking only at what differs."""
-    gone, came = differing_files(get, before, after)
-    edit = Edit()
-    for key, file in came.items():
-        if key not in gone:
-            edit.added.append(file)
-            continue
-        died = dead_rows(get, file) - dead_rows(get, gone[key])
-        if died:
-            edit.dead[key] = died
-    edit.removed |= gone.keys() - came.keys()
-    return edit
-
-
-def differing_files(
-    get: Get, before: TableObject, after: TableObject
-) -> tuple[dict[int, DataFile], dict[int, DataFile]]:
-    """Return the files, by key, that are only in one of two states or differ in their dead rows."""
-    left, right = differing_leaves(get, before, after)
-    gone = {file.first_row_id: file for oid in left for file in files_of(get, oid)}
-    came = {file.first_row_id: file for oid in right for file in files_of(get, oid)}
-    for key in gone.keys() & came.keys():
-        if gone[key] == came[key]:
-            del gone[key], came[key]
-    return gone, came
-
-
-def differing_leaves(get: Get, before: TableObject, after: TableObject) -> tuple[set[Oid], set[Oid]]:
-    """Return the manifest leaves that only one of two states has; shared subtrees are never opened."""
-    left = {oid for oid in (before.root, before.tail) if oid}
-    right = {oid for oid in (after.root, after.tail) if oid}
-    while True:
-        shared = left & right
-        left -= shared
-        right -= shared
-        opened = {oid for oid in left | right if manifest(get, oid).children}
-        if not opened:
-            return left, right
-        left = {leaf for oid in left for leaf in _open(get, oid, opened)}
-        right = {leaf for oid in right for leaf in _open(get, oid, opened)}
-
-
-def _open(get: Get, oid: Oid, opened: set[Oid]) -> list[Oid]:
-    return [child.id for child in manifest(get, oid).children] if oid in opened else [oid]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gristmill.errors import DataError, UsageError
 from gristmill.model.scan import ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
-from gristmill.store.datafiles import Output, Written, fit_query, write_batches, write_query
-from gristmill.store.sqltext import quote
+from gristmill.store import inline
+from gristmill.store.datafiles import Output, Written, discard, fit_query, write_batches, write_inline, write_query
+from gristmill.store.sqltext import quote, stored, type_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,19 +64,28 @@ class Staged:
     def plan(self, fields: tuple[Field, ...], *, positions: bool = False) -> ScanPlan:
         """Return a plan that reads some columns; files are numbered from 0."""
         files = tuple(
-            ScanFile(str(self.folder / w.path), w.rows, index, 0, w.stored_ids, w.schema)
+            ScanFile(
+                "" if w.inline is not None else str(self.folder / w.path),
+                w.rows,
+                index,
+                0,
+                w.stored_ids,
+                w.schema,
+                inline=w.inline,
+            )
             for index, w in enumerate(self.written)
         )
         return ScanPlan(fields=fields, files=files, rows=self.row_count, positions=positions)
 
     def discard(self) -> None:
         """Remove the files, which nothing refers to."""
-        for file in self.written:
-            (self.folder / file.path).unlink(missing_ok=True)
+        discard(self.folder, self.written)
 
 
-def stage(out: Output, table: str, schema: Schema, rows: object) -> Staged:
-    """Write rows as files that fit the schema.
+def stage(
+    out: Output, table: str, schema: Schema, rows: object, *, room: int = 0, cluster: Sequence[Field] = ()
+) -> Staged:
+    """Write rows as files that fit the schema; a few rows stay in memory, to be inlined.
 
     Args:
         out: where files go.
@@ -82,6 +93,8 @@ def stage(out: Output, table: str, schema: Schema, rows: object) -> Staged:
         schema: the table's columns.
         rows: an Arrow table, batch or stream, a pandas or Polars frame, anything with ``__arrow_c_stream__``,
             or a `SqlSource`.
+        room: how many bytes the table may still inline.
+        cluster: what to sort the rows by, so that the files hold disjoint ranges.
 
     Raises:
         DataError: unknown, missing or ill-typed columns, nulls where a value is required.
@@ -89,12 +102,45 @@ def stage(out: Output, table: str, schema: Schema, rows: object) -> Staged:
     """
     if isinstance(rows, SqlSource):
         sql = fit_query(rows.connection, rows.sql, schema.fields, table)
-        written = tuple(write_query(out, schema, rows.connection, sql))
+        written = tuple(write_query(out, schema, rows.connection, sql, order=cluster))
         staged = Staged(table, schema, written, out.folder)
         check_required(staged, schema.fields)
         return staged
-    stream = to_reader(rows)
-    return Staged(table, schema, tuple(write_batches(out, schema, fitted(stream, schema, table))), out.folder)
+    few, rest = _peeked(fitted(to_reader(rows), schema, table), min(room, inline.COMMIT_BYTES))
+    if rest is None:
+        return Staged(table, schema, (write_inline(schema, few),) if few else (), out.folder)
+    if cluster:
+        return Staged(table, schema, tuple(_sorted(out, schema, chain(few, rest), cluster)), out.folder)
+    return Staged(table, schema, tuple(write_batches(out, schema, chain(few, rest))), out.folder)
+
+
+def _peeked(
+    batches: Iterator[pa.RecordBatch], limit: int
+) -> tuple[list[pa.RecordBatch], Iterator[pa.RecordBatch] | None]:
+    """Return the first batches, and what follows; None if they are all and few enough to be inlined."""
+    few: list[pa.RecordBatch] = []
+    for batch in batches:
+        few.append(batch)
+        if not inline.fits(few, limit):
+            return few, batches
+    return few, None
+
+
+def _sorted(
+    out: Output, schema: Schema, batches: Iterator[pa.RecordBatch], cluster: Sequence[Field]
+) -> Iterator[Written]:
+    import pyarrow as pa
+
+    from gristmill.model.arrow import fields_to_arrow
+    from gristmill.store import compute
+
+    con = compute.connection()
+    con.register("incoming", pa.RecordBatchReader.from_batches(fields_to_arrow(schema.fields), batches))
+    columns = ", ".join(
+        f"CAST({quote(f.name)} AS {type_sql(f.type)}) AS {quote(f.name)}" if stored(f.type) else quote(f.name)
+        for f in schema.fields
+    )
+    yield from write_query(out, schema, con, f"SELECT {columns} FROM incoming", order=cluster)
 
 
 def fitted(stream: pa.RecordBatchReader, schema: Schema, table: str) -> Iterator[pa.RecordBatch]:

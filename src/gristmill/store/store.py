@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +26,7 @@ from gristmill.store.view import FilesState
 
 if TYPE_CHECKING:
     from gristmill.store.diffs import StoreDiff
+    from gristmill.store.maintenance import Maintained
 
 Durability = Literal["full", "none"]
 Compact = Literal["auto", "off"]
@@ -261,6 +262,26 @@ class Store:
     def checkout(self, files: FilesState, folder: Path) -> None:
         """Write a tree of files into a folder."""
         checkout(self.path, files, Path(folder))
+
+    def maintain(
+        self,
+        *,
+        branches: Sequence[str] | None = None,
+        tables: Sequence[str] | None = None,
+        grace_s: float = 86_400.0,
+    ) -> Maintained:
+        """Make few full files of many small or half-dead ones, and collect garbage.
+
+        Content, row ids and tokens stay; writers may go on meanwhile. Each table that was tidied is a commit.
+
+        Args:
+            branches: which ones; all if None.
+            tables: which ones; all if None.
+            grace_s: how long, in seconds, what nothing leads to is kept.
+        """
+        from gristmill.store.maintenance import maintain
+
+        return maintain(self, branches=branches, tables=tables, grace_s=grace_s)
 
     # -- refs ---------------------------------------------------------------------------------------
 

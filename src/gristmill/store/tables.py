@@ -14,6 +14,7 @@ from gristmill.errors import StoreError
 from gristmill.model.predicates import Predicate, columns, may_match
 from gristmill.model.scan import RowSet, ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
+from gristmill.store.inline import HEAD_BYTES, inlined_bytes
 from gristmill.store.manifests import TAIL, files_of, find_file, update
 from gristmill.store.maps import Get, Put
 from gristmill.store.objects import (
@@ -95,6 +96,24 @@ def key_fields(get: Get, state: TableObject) -> tuple[Field, ...]:
     """Return the fields of the key, in its order."""
     schema = schema_of(get, state.schema)
     return tuple(field for i in state.key if (field := schema.by_id(i)) is not None)
+
+
+def cluster_fields(get: Get, state: TableObject) -> tuple[Field, ...]:
+    """Return the fields that files are sorted by, in their order."""
+    schema = schema_of(get, state.schema)
+    return tuple(field for i in state.cluster_by if (field := schema.by_id(i)) is not None)
+
+
+def inline_room(get: Get, state: TableObject) -> int:
+    """Return how many bytes of rows the table may still inline."""
+    return max(0, HEAD_BYTES - inlined_bytes(files_of(get, state.tail)))
+
+
+def same_content(left: TableObject, right: TableObject) -> bool:
+    """Whether two states of a lineage differ at most in how their rows are laid out."""
+    if left.uuid != right.uuid or left.schema != right.schema or left.tokens != right.tokens:
+        return False
+    return (left.key, left.cluster_by, left.properties) == (right.key, right.cluster_by, right.properties)
 
 
 def live_files(get: Get, state: TableObject, where: Predicate | None = None) -> Iterator[DataFile]:
@@ -201,6 +220,8 @@ class Edit(msgspec.Struct):
 
 def apply_edit(get: Get, put: Put, state: TableObject, edit: Edit, touched: Iterable[int] | None = None) -> TableObject:
     """Return the state after an edit; ``touched`` are the fields whose values may differ, all by default."""
+    if not edit:
+        return state
     tail = {file.first_row_id: file for file in files_of(get, state.tail)}
     tree: dict[int, DataFile | None] = {}
     rows, files = state.rows, state.files
@@ -225,8 +246,8 @@ def apply_edit(get: Get, put: Put, state: TableObject, edit: Edit, touched: Iter
     rows += sum(file.live for file in edit.added)
     files += len(edit.added)
     if len(tail) > TAIL:
-        tree.update(tail)
-        tail = {}
+        tree.update({key: file for key, file in tail.items() if file.kind != INLINE})
+        tail = {key: file for key, file in tail.items() if file.kind == INLINE}
     root = update(get, put, state.root, tree)
     leaf = put(Manifest(files=tuple(tail[key] for key in sorted(tail)))) if tail else None
     return msgspec.structs.replace(
@@ -266,6 +287,11 @@ def first_token(uuid: str, field_id: int) -> bytes:
 def all_keys(get: Get, state: TableObject) -> set[int]:
     """Return the keys of all files."""
     return {file.first_row_id for file in live_files(get, state)}
+
+
+def used_ids(state: TableObject) -> set[int]:
+    """Return every field id the table has had on this branch."""
+    return {number for first, last in state.used for number in range(first, last + 1)}
 
 
 def id_runs(ids: set[int]) -> tuple[tuple[int, int], ...]:

@@ -25,8 +25,10 @@ from gristmill.store.objects import Oid, SchemaObject, TableObject, Text, Tree
 from gristmill.store.pending import Pending
 from gristmill.store.staging import SqlSource, Staged, stage
 from gristmill.store.tables import (
+    cluster_fields,
     first_token,
     id_runs,
+    inline_room,
     schema_of,
 )
 from gristmill.store.view import View
@@ -74,6 +76,9 @@ class Transaction(View):
         self.undoes: tuple[Oid, ...] = ()
         self.reads: set[tuple[str, str]] = set()
         self.whole: set[str] = set()
+        self.edited: set[str] = set()
+        self.merges = False
+        self.lays_out = False
         self.pending = Pending(store.catalog)
         self.payload = blake3.blake3()
         self._staged: list[Staged] = []
@@ -112,6 +117,11 @@ class Transaction(View):
     @tree.setter
     def tree(self, tree: Tree) -> None:
         self._tree = tree
+
+    def with_table(self, tree: Tree, name: str, state: TableObject) -> Tree:
+        """Return a tree with the state of one table, leaving the transaction's own as it is."""
+        root = map_update(self.pending.get, self.pending.put, tree.tables, {name: self.pending.put(state)})
+        return msgspec.structs.replace(tree, tables=root)
 
     def set_table(self, name: str, state: TableObject) -> None:
         """Set the state of a table."""
@@ -250,7 +260,14 @@ class Transaction(View):
         if isinstance(rows, Staged):
             return rows
         state = self.state(name)
-        staged = stage(self.store.output, name, schema_of(self.pending.get, state.schema), rows)
+        staged = stage(
+            self.store.output,
+            name,
+            schema_of(self.pending.get, state.schema),
+            rows,
+            room=inline_room(self.pending.get, state),
+            cluster=cluster_fields(self.pending.get, state),
+        )
         self._staged.append(staged)
         return staged
 

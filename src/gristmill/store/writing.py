@@ -13,7 +13,16 @@ from gristmill.model.schema import Schema
 from gristmill.store import edits
 from gristmill.store.objects import TableObject
 from gristmill.store.staging import Staged, stage
-from gristmill.store.tables import Edit, all_keys, apply_edit, key_fields, scan_plan, schema_of
+from gristmill.store.tables import (
+    Edit,
+    all_keys,
+    apply_edit,
+    cluster_fields,
+    inline_room,
+    key_fields,
+    scan_plan,
+    schema_of,
+)
 
 if TYPE_CHECKING:
     from gristmill.store.transaction import Transaction
@@ -32,7 +41,7 @@ def append(tx: Transaction, name: str, rows: object) -> int:
             edits.refuse_known(keys, name)
         finally:
             keys.close()
-    _apply(tx, name, state, Edit(added=_place(tx, state).entries(staged.written)))
+    _apply(tx, name, state, Edit(added=place_of(tx, state).entries(staged.written)))
     return staged.row_count
 
 
@@ -46,7 +55,7 @@ def upsert(tx: Transaction, name: str, rows: object) -> int:
     keys = _keys(tx, state, staged)
     try:
         edits.refuse_repeats(keys, name)
-        edit, known = edits.upsert_edit(keys, _place(tx, state), staged)
+        edit, known = edits.upsert_edit(keys, place_of(tx, state), staged)
     finally:
         keys.close()
     _apply(tx, name, state, edit)
@@ -101,13 +110,13 @@ def replace(tx: Transaction, name: str, rows: object) -> bool:
     if _equal(tx, state, staged):
         staged.discard()
         return False
-    added = _place(tx, state).entries(staged.written)
+    added = place_of(tx, state).entries(staged.written)
     _apply(tx, name, state, Edit(added=added, removed=all_keys(tx.pending.get, state)))
     return True
 
 
 def _replace_by_key(tx: Transaction, name: str, state: TableObject, staged: Staged, keys: edits.Keys) -> bool:
-    place = _place(tx, state)
+    place = place_of(tx, state)
     edits.compare_by_key(keys, place.schema.visible)
     changed = int(str(keys.rows("SELECT count(*) FROM change")[0][0]))
     if not state.rows:
@@ -153,9 +162,19 @@ def _plan(tx: Transaction, state: TableObject, columns: list[str] | None, where:
     )
 
 
-def _place(tx: Transaction, state: TableObject) -> edits.Place:
+def place_of(tx: Transaction, state: TableObject) -> edits.Place:
+    """Return where new rows of a table go."""
     schema = schema_of(tx.pending.get, state.schema)
-    return edits.Place(tx.store.output, tx.store.counters, state.uuid, schema, state.schema)
+    return edits.Place(
+        tx.store.output,
+        tx.store.counters,
+        state.uuid,
+        schema,
+        state.schema,
+        tx.pending.put,
+        inline_room(tx.pending.get, state),
+        cluster_fields(tx.pending.get, state),
+    )
 
 
 def _kill(tx: Transaction, name: str, state: TableObject, dead: dict[int, BitMap]) -> int:
@@ -165,6 +184,7 @@ def _kill(tx: Transaction, name: str, state: TableObject, dead: dict[int, BitMap
 
 
 def _apply(tx: Transaction, name: str, state: TableObject, edit: Edit, touched: set[int] | None = None) -> None:
+    tx.edited.add(name)
     tx.set_table(name, apply_edit(tx.pending.get, tx.pending.put, state, edit, touched))
 
 

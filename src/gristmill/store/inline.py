@@ -1,0 +1,109 @@
+"""A few rows kept in the catalog instead of a file: when, in which form, and how they are read.
+
+They are an Arrow IPC stream of the columns a file would have. They hang in a table's tail, never in its tree, so
+that what is known of the tree's columns stays known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import blake3
+
+from gristmill.model.scan import FILE, POSITION, ScanFile
+from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Field, Schema
+from gristmill.store.objects import INLINE, ColumnStats, DataFile
+from gristmill.store.sqltext import stored
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COMMIT_BYTES = 4 << 10
+HEAD_BYTES = 256 << 10
+MERGED_BYTES = 64 << 10
+ROWS = 255
+"""What one write may inline, what one table may hold inlined, and what compaction may leave inlined, in bytes of
+Arrow data; and how many rows one piece has at most."""
+
+
+def fits(batches: Iterable[pa.RecordBatch], limit: int) -> bool:
+    """Whether rows are few enough to be inlined."""
+    held = list(batches)
+    rows, size = sum(batch.num_rows for batch in held), sum(batch.nbytes for batch in held)
+    return bool(rows <= ROWS and size <= limit)
+
+
+def inlined_bytes(files: Iterable[DataFile]) -> int:
+    """Return how many bytes of rows are inlined among these files."""
+    return sum(file.size for file in files if file.kind == INLINE)
+
+
+def pack(fields: Sequence[Field], batches: Sequence[pa.RecordBatch]) -> bytes:
+    """Return rows as an Arrow IPC stream of the columns that a file would store."""
+    import pyarrow as pa
+
+    from gristmill.model.arrow import fields_to_arrow
+
+    kept = tuple(field for field in fields if stored(field.type))
+    rows = pa.Table.from_batches(batches).combine_chunks()
+    arrays = [rows.column(field.name) for field in kept]
+    table = pa.Table.from_arrays(arrays, schema=fields_to_arrow(kept)) if kept else None
+    table = table if table is not None else pa.table({ROW_ID: pa.nulls(rows.num_rows, pa.int64())})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def required_stats(schema: Schema) -> dict[int, ColumnStats]:
+    """Return what is known of rows that fit a schema without looking at them."""
+    return {field.id: ColumnStats(nans=-1) for field in schema.fields if field.required}
+
+
+def frame_of(files: Sequence[ScanFile]) -> tuple[str, pa.Table]:
+    """Return the live rows of inlined files of one schema as one table with a name of its own.
+
+    Besides the stored columns it has ``_row_id``, ``_last_updated_sequence_number``, and the file and position.
+    """
+    import pyarrow as pa
+
+    name = blake3.blake3()
+    parts = []
+    for file in files:
+        assert file.inline is not None
+        name.update(file.inline + b"%d/%d/" % (file.first_row_id, file.sequence))
+        name.update(file.rowset.id.encode() if file.rowset else b"-")
+        parts.append(_with_identity(pa.ipc.open_stream(file.inline).read_all(), file))
+    return f"gm_rows_{name.hexdigest()[:24]}", pa.concat_tables(parts, promote_options="default").combine_chunks()
+
+
+def _with_identity(rows: pa.Table, file: ScanFile) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    count = rows.num_rows
+    positions = pa.array(np.arange(count, dtype=np.int64))
+    ids = pa.array(np.arange(file.first_row_id, file.first_row_id + count, dtype=np.int64))
+    sequences = pa.array(np.full(count, file.sequence, dtype=np.int64))
+    if file.stored_ids:
+        ids = pc.coalesce(rows.column(ROW_ID), ids)
+        sequences = pc.coalesce(rows.column(ROW_SEQUENCE), sequences)
+    kept = rows.select([name for name in rows.column_names if name not in (ROW_ID, ROW_SEQUENCE)])
+    for name, column in ((ROW_ID, ids), (ROW_SEQUENCE, sequences)):
+        kept = kept.append_column(name, column)
+    kept = kept.append_column(FILE, pa.array(np.full(count, file.first_row_id, dtype=np.int64)))
+    kept = kept.append_column(POSITION, positions)
+    return kept if file.rowset is None else kept.take(live_positions(file))
+
+
+def live_positions(file: ScanFile) -> pa.Array:
+    """Return the positions that a scan reads of a file."""
+    import pyarrow as pa
+    from pyroaring import BitMap
+
+    assert file.rowset is not None
+    named = BitMap.deserialize(file.rowset.positions)
+    chosen = named if file.rowset.keep else BitMap(range(file.rows)) - named
+    return pa.array(list(chosen), pa.int64())

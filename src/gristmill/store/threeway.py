@@ -1,0 +1,238 @@
+"""Two changes of one table put together: rows by who they are, definitions field by field.
+
+The layout is the head's; the other change is applied to it as a delta. Rows that the head's compaction has moved
+are found again by their identity, and rows that the other side's compaction has moved are no change at all. So a
+compaction never makes a change fail and never brings a row back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import numpy as np
+from pyroaring import BitMap
+
+from gristmill.model.scan import ScanPlan
+from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Schema
+from gristmill.store import compute
+from gristmill.store.differing import differing_files, edit_between
+from gristmill.store.identity import (
+    Identities,
+    Rows,
+    identities,
+    live_positions,
+    net_rows,
+    pair,
+    pairs,
+    without,
+)
+from gristmill.store.inline import ROWS
+from gristmill.store.manifests import files_of, find_file
+from gristmill.store.objects import DataFile, SchemaObject, TableObject, Vector
+from gristmill.store.sqltext import quote
+from gristmill.store.tables import (
+    Edit,
+    dead_rows,
+    first_token,
+    id_runs,
+    make_rowset,
+    scan_file,
+    schema_of,
+    used_ids,
+)
+from gristmill.store.writing import place_of
+
+if TYPE_CHECKING:
+    from gristmill.store.transaction import Transaction
+
+
+class OverlapError(Exception):
+    """Both sides changed the same; the message says what."""
+
+
+def combined_edit(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> Edit:
+    """Return what led from ``base`` to ``mine`` as an edit of ``head``.
+
+    A merge takes it as agreement where a row has become the same one on both sides (one was picked from the other),
+    or is gone on both; a transaction takes nothing as agreement.
+
+    Raises:
+        OverlapError: both sides changed the same row, or a row is on both sides as two.
+    """
+    get, folder = tx.pending.get, tx.store.path
+    gone, came, gone_ids, came_ids = net_rows(get, folder, base, mine)
+    _, _, head_gone, head_came = net_rows(get, folder, base, head)
+    agreed = np.intersect1d(pairs(came_ids), pairs(head_came))
+    overlap = np.intersect1d(pairs(gone_ids), pairs(head_gone))
+    differ = overlap["id"][~np.isin(overlap["id"], agreed["id"])]
+    set_again = np.concatenate([pairs(came_ids)["id"], pairs(head_came)["id"]])
+    if np.isin(differ, set_again).any() or (len(differ) and not tx.merges):
+        raise OverlapError("the same rows were changed on both sides")
+    if len(agreed) or len(overlap):
+        gone, gone_ids = without(gone, gone_ids, overlap)
+        came, came_ids = without(came, came_ids, agreed)
+    if np.isin(pairs(came_ids)["id"], pairs(head_came)["id"]).any():
+        raise OverlapError("the same rows were set on both sides")
+    edit = Edit(dead=_places(tx, base, head, gone, gone_ids))
+    rewrite: Rows = {}
+    for key, (file, positions) in came.items():
+        if _find(tx, head, key) is not None or _find(tx, base, key) is not None:
+            rewrite[key] = (file, positions)
+        else:
+            edit.added.append(_only(tx, file, positions))
+    edit.added += _rewritten(tx, head, rewrite)
+    return edit
+
+
+def carried_layout(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> Edit:
+    """Return a rewriting of files as an edit of ``head``.
+
+    Rows that died there meanwhile, or that it has moved itself, die in the new files too.
+
+    Raises:
+        OverlapError: the table has been made anew, or has other columns.
+    """
+    get, folder = tx.pending.get, tx.store.path
+    if base.uuid != head.uuid or base.schema != head.schema:
+        raise OverlapError("the table was made anew")
+    edit = edit_between(get, base, mine)
+    died: Rows = {}
+    for key in edit.removed:
+        before, now = _find(tx, base, key), _find(tx, head, key)
+        if positions := live_positions(get, before) - live_positions(get, now):
+            assert before is not None
+            died[key] = (before, positions)
+    edit.removed = {key for key in edit.removed if _find(tx, head, key) is not None}
+    if not died:
+        return edit
+    wanted = pairs(identities(get, folder, died))
+    kept = []
+    for file in edit.added:
+        part = identities(get, folder, {0: (file, live_positions(get, file))})[0]
+        hit = np.isin(pair(part), wanted)
+        kept.append(_only(tx, file, BitMap(part[0][~hit].astype(np.uint32))))
+    return Edit(added=[file for file in kept if file.live], removed=edit.removed)
+
+
+def _find(tx: Transaction, state: TableObject, key: int) -> DataFile | None:
+    get = tx.pending.get
+    found = next((file for file in files_of(get, state.tail) if file.first_row_id == key), None)
+    return found or find_file(get, state.root, key)
+
+
+def _places(
+    tx: Transaction, base: TableObject, head: TableObject, gone: Rows, gone_ids: Identities
+) -> dict[int, BitMap]:
+    """Return where in the head the rows lie that are gone."""
+    get, folder = tx.pending.get, tx.store.path
+    dead: dict[int, BitMap] = {}
+    moved: list[np.ndarray] = []
+    for key, (_, positions) in gone.items():
+        if _find(tx, head, key) is not None:
+            dead[key] = positions
+        else:
+            moved.append(pair(gone_ids[key]))
+    if not moved:
+        return dead
+    wanted = np.concatenate(moved)
+    new = {key: (file, live_positions(get, file)) for key, file in differing_files(get, base, head)[1].items()}
+    count = 0
+    for key, part in identities(get, folder, new).items():
+        hit = np.isin(pair(part), wanted)
+        if hit.any():
+            dead[key] = dead.get(key, BitMap()) | BitMap(part[0][hit].astype(np.uint32))
+            count += int(hit.sum())
+    if count != len(wanted):
+        raise OverlapError("rows that were changed are no longer there")
+    return dead
+
+
+def _only(tx: Transaction, file: DataFile, positions: BitMap) -> DataFile:
+    """Return a file of which only these rows live."""
+    others = live_positions(tx.pending.get, file) - positions
+    if not others:
+        return file
+    dead = dead_rows(tx.pending.get, file) | others
+    return msgspec.structs.replace(file, vectors=(tx.pending.put(Vector(dead.serialize())),), dead=len(dead))
+
+
+def _rewritten(tx: Transaction, head: TableObject, rows: Rows) -> list[DataFile]:
+    """Return new files with these rows as they were, ids and all, set anew."""
+    if not rows:
+        return []
+    get, folder = tx.pending.get, tx.store.path
+    files = tuple(scan_file(get, folder, file, make_rowset(where, keep=True)) for file, where in rows.values())
+    plan = ScanPlan(fields=schema_of(get, head.schema).fields, files=files, row_ids=True)
+    con = compute.connection()
+    try:
+        sql = compute.bind(con, compute.scan_sql(plan))
+        few = sum(len(where) for _, where in rows.values()) <= ROWS
+        place = place_of(tx, head)
+        names = ", ".join(quote(field.name) for field in plan.fields)
+        written = place.write(
+            con, f"SELECT {names}, {quote(ROW_ID)}, NULL::BIGINT AS {quote(ROW_SEQUENCE)} FROM ({sql})", few=few
+        )
+    finally:
+        con.close()
+    return place.entries(written)
+
+
+def combined_definition(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
+    """Return the head with what ``mine`` changed in the definition of ``base``; the rows are the head's.
+
+    Raises:
+        OverlapError: both sides changed the same part of it.
+    """
+    get = tx.pending.get
+    schema = _combined_schema(schema_of(get, base.schema), schema_of(get, mine.schema), schema_of(get, head.schema))
+    known = {**mine.tokens, **head.tokens}
+    return msgspec.structs.replace(
+        head,
+        schema=tx.pending.put(SchemaObject(schema)),
+        key=_choose(base.key, mine.key, head.key, "key"),
+        cluster_by=_choose(base.cluster_by, mine.cluster_by, head.cluster_by, "order"),
+        properties=_combined_map(base.properties, mine.properties, head.properties),
+        tokens={f.id: known.get(f.id, first_token(head.uuid, f.id)) for f in schema.fields},
+        used=id_runs(used_ids(mine) | used_ids(head)),
+    )
+
+
+_Part = TypeVar("_Part")
+
+
+def _choose(base: _Part, mine: _Part, head: _Part, what: str) -> _Part:
+    """Return what a part becomes whose value only one side may have changed."""
+    if mine in (base, head):
+        return head
+    if head == base:
+        return mine
+    raise OverlapError(f"the {what} was changed on both sides")
+
+
+def _combined_schema(base: Schema, mine: Schema, head: Schema) -> Schema:
+    sides = [{field.id: field for field in schema.fields} for schema in (base, mine, head)]
+    wanted = [f.id for f in head.fields] + [f.id for f in mine.fields if f.id not in sides[2]]
+    wanted = [*wanted, *(i for i in sides[0] if i not in wanted)]
+    fields = []
+    for field_id in wanted:
+        before, ours, theirs = (side.get(field_id) for side in sides)
+        name = next(f.name for f in (theirs, ours, before) if f is not None)
+        chosen = _choose(before, ours, theirs, f"column `{name}`")
+        if chosen is not None:
+            fields.append(chosen)
+    names = [field.name.lower() for field in fields]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise OverlapError(f"both sides have a column `{twice}` of their own")
+    return Schema(tuple(fields))
+
+
+def _combined_map(base: Mapping[str, str], mine: Mapping[str, str], head: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for key in sorted(base.keys() | mine.keys() | head.keys()):
+        value = _choose(base.get(key), mine.get(key), head.get(key), f"property `{key}`")
+        if value is not None:
+            found[key] = value
+    return found
