@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from gristmill.algebra.runtime import run_time as run_time
     from gristmill.algebra.runtime import uses_run_time as uses_run_time
     from gristmill.algebra.sums import Grid as Grid
+    from gristmill.algebra.witnesses import Witness as Witness
+    from gristmill.algebra.witnesses import rows_name as rows_name
+    from gristmill.algebra.witnesses import witness as witness
 
 _HOME = {
     "Grid": "sums",
+    "Witness": "witnesses",
     "arrow_schema": "arrow",
     "asof_join": "asof",
     "hash": "hashing",
@@ -35,12 +39,14 @@ _HOME = {
     "run_time": "runtime",
     "split": "hashing",
     "uses_run_time": "runtime",
+    "witness": "witnesses",
     "ColumnOrigins": "columns",
     "column_lineage": "columns",
     "fingerprint": "identity",
     "input_table": "arrow",
     "normalise": "rewrite",
     "reads": "inputs",
+    "rows_name": "witnesses",
 }
 
 __all__ = sorted(_HOME)

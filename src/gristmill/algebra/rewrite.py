@@ -179,9 +179,10 @@ class _Parts:
 
     @staticmethod
     def _parts_of(value: ops.Value) -> list[ops.Value]:
-        windows = value.find_topmost(ops.WindowFunction)
+        topmost = value.find_topmost((ops.WindowFunction, ops.Relation))
+        windows = [node for node in topmost if isinstance(node, ops.WindowFunction)]
         if windows:
-            return [window for window in windows if isinstance(window, ops.Value)]
+            return windows
         return list(value.find(ops.Reduction, filter=ops.Value))
 
     def named(self, taken: object) -> dict[str, ops.Value]:
