@@ -49,21 +49,24 @@ def profile(ctx: Context, staged: Staged, *, read: int = 0, units: Mapping[str, 
         read: rows of the largest input, for a derived table.
         units: for a source, the rows that each unit delivered; values that stand for nothing are counted too.
     """
-    footers = null_counts(staged.scan)
-    nulls = _counted_nulls(ctx, staged) if footers is None else footers
+    nulls = null_counts(staged.scan)
+    if nulls is None:
+        nulls = _counted_nulls(ctx, staged)
     stand_ins = _stand_ins(ctx, staged) if units is not None and staged.row_count else {}
     return Profile(rows=staged.row_count, nulls=nulls, stand_ins=stand_ins, read=read, units=dict(units or {}))
 
 
 def _counted_nulls(ctx: Context, staged: Staged) -> dict[str, int]:
-    """Count nulls by column, where no footer does: rows of a small write may lie in the catalog."""
+    """Count nulls by reading, where rows lie in no file or a footer does not say."""
     from gristmill.store import compute
 
     names = [field.name for field in staged.scan.fields if not field.name.startswith("_")]
+    if not names:
+        return {}
     compute.register(ctx.kernel.connection, "_gristmill_profiled", staged.scan)
     counts = ", ".join(f"count(*) - count({quote(name)})" for name in names)
-    values = ctx.kernel.connection.execute(f"SELECT {counts or 0} FROM _gristmill_profiled").fetchall()[0]
-    return dict(zip(names, values, strict=False))
+    values = ctx.kernel.connection.execute(f"SELECT {counts} FROM _gristmill_profiled").fetchall()[0]
+    return dict(zip(names, map(int, values), strict=True))
 
 
 def _stand_ins(ctx: Context, staged: Staged) -> dict[str, dict[str, int]]:
