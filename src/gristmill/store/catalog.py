@@ -223,8 +223,8 @@ def _wrapped(error: apsw.Error, path: Path) -> Exception:
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return Corrupt(f"the catalog is damaged: {error}", where=str(path), hint="gristmill doctor")
     busy = isinstance(error, apsw.BusyError | apsw.LockedError)
-    full = isinstance(error, apsw.FullError)
-    hint = "free some space and try again" if full else "try again" if busy else None
+    full = isinstance(error, apsw.FullError | apsw.IOError | apsw.CantOpenError)
+    hint = "free some space, or check the disk, and try again" if full else "try again" if busy else None
     return EngineError(
         f"the catalog could not be used: {error}",
         code="GM-E010",

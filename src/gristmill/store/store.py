@@ -26,6 +26,7 @@ from gristmill.store.view import FilesState
 
 if TYPE_CHECKING:
     from gristmill.store.diffs import StoreDiff
+    from gristmill.store.doctor import Diagnosis
     from gristmill.store.maintenance import Maintained
 
 Durability = Literal["full", "none"]
@@ -282,6 +283,18 @@ class Store:
         from gristmill.store.maintenance import maintain
 
         return maintain(self, branches=branches, tables=tables, grace_s=grace_s)
+
+    def doctor(self, *, deep: bool = True, repair: bool = False, copies: Sequence[Path] = ()) -> Diagnosis:
+        """Look at everything the store holds and name what is damaged.
+
+        Args:
+            deep: read every byte; otherwise only the sizes of files are looked at.
+            repair: repair what needs no guess.
+            copies: folders of other copies of this store, from which missing or damaged pieces may be taken.
+        """
+        from gristmill.store.doctor import examine
+
+        return examine(self, deep=deep, repair=repair, copies=copies)
 
     # -- refs ---------------------------------------------------------------------------------------
 
