@@ -460,3 +460,79 @@ def test_publish_leaves_no_trace_of_the_source_branch_but_its_name(store: Store,
     store.delete_branch("fresh")
     with pytest.raises(Conflict, match="deleted"):
         tx.commit()
+
+
+def test_a_copied_store_takes_row_ids_of_its_own(store: Store, people: Rows, tmp_path: Path) -> None:
+    import shutil
+
+    store.close()
+    shutil.copytree(store.path, tmp_path / "copy")
+    with open_store(store.path) as one, open_store(tmp_path / "copy") as two:
+        for opened, number in ((one, 6), (two, 7)):
+            with opened.begin("main") as tx:
+                tx.append("people", people(number))
+        assert not {ids(one)[6]} & set(ids(two).values())
+    with open_store(tmp_path / "copy") as again:
+        assert max(ids(again).values()) < 1 << 63
+
+
+def test_read_only_media_can_be_read(store: Store, people: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gristmill.store import catalog
+
+    store.catalog.connection().execute("pragma wal_checkpoint(truncate)")
+    store.close()
+    monkeypatch.setattr(catalog, "is_read_only", lambda _: True)
+    with open_store(store.path) as opened:
+        assert len(content(opened)) == 5
+        with pytest.raises(StoreError, match="read-only"), opened.begin("main") as tx:
+            tx.put_document("d", b"x")
+
+
+def test_network_disks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gristmill.store import places
+
+    monkeypatch.setattr(places, "file_system", lambda _: "nfs4")
+    with pytest.raises(StoreError, match="network file system"):
+        open_store(tmp_path / "s", create=True)
+
+
+def test_unchanged_files_are_not_read_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gristmill.store import files
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "a.bin").write_bytes(b"one")
+    monkeypatch.setattr(files, "RACY_NS", 0)
+    with store.begin("main") as tx:
+        tx.put_files("m", folder)
+    monkeypatch.setattr(files, "put_file", None)
+    with store.begin("main") as tx:
+        tx.put_files("m", folder)
+    monkeypatch.undo()
+    (folder / "a.bin").write_bytes(b"two")
+    with store.begin("main") as tx:
+        tx.put_files("m", folder)
+    assert store.diff("main~1", "main").files
+    out = tmp_path / "out"
+    for link in (True, False):
+        store.checkout(store.snapshot("main").files("m"), out, link=link)
+        assert (out / "a.bin").read_bytes() == b"two"
+
+
+def test_derived_tables_are_never_merged_by_rows(store: Store) -> None:
+    schema = pa.schema([("k", pa.int64()), ("n", pa.int64())])
+    with store.begin("main") as tx:
+        tx.create_table("raw", schema)
+        tx.create_table("sums", schema, key="k", properties={"kind": "derived"})
+        tx.append("sums", pa.table({"k": [1], "n": [5]}))
+    store.create_branch("side")
+    for branch in ("main", "side"):
+        with store.begin(branch) as tx:
+            tx.append("raw", pa.table({"k": [1], "n": [1]}))
+            tx.upsert("sums", pa.table({"k": [1], "n": [6]}))
+            tx.put_document("derived/sums.json", branch.encode())
+    store.merge("side", into="main")
+    snapshot = store.snapshot("main")
+    assert snapshot.table("raw").row_count == 2
+    assert snapshot.to_arrow("sums").to_pylist() == [{"k": 1, "n": 6}]
+    assert snapshot.document("derived/sums.json") == b"main"

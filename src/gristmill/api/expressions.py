@@ -112,7 +112,7 @@ class Connection:
         from gristmill.store import compute
 
         if params:
-            raise UsageError("parameters are not supported", code="GM-U120", hint="put the values in the expression")
+            raise UsageError("parameters are not supported", code="GM-U122", hint="put the values in the expression")
         table = expr.as_table()
         with Kernel() as kernel:
             for node in expr.op().find(ops.DatabaseTable):

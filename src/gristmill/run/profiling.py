@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 
 
 def null_counts(plan: ScanPlan) -> dict[str, int] | None:
-    """Return nulls by column from the footers of a scan's files; None where a footer does not say."""
+    """Return nulls by column from the footers of a scan's files, or from inlined rows; None where a footer is silent."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     counts: dict[str, int] = {}
-    if any(not file.path or file.rowset is not None for file in plan.files):
+    if any(file.rowset is not None for file in plan.files):
         return None
     for file in plan.files:
+        if file.inline is not None:
+            rows = pa.ipc.open_stream(file.inline).read_all()
+            for name in rows.column_names:
+                counts[name] = counts.get(name, 0) + rows.column(name).null_count
+            continue
         metadata = pq.read_metadata(file.path)
         for group in range(metadata.num_row_groups):
             for position in range(metadata.num_columns):

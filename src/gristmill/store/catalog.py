@@ -13,13 +13,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 import msgspec
 
-from gristmill.errors import Corrupt, EngineError, NotFound
+from gristmill.errors import Corrupt, EngineError, NotFound, StoreError
 from gristmill.store.locks import locked
 from gristmill.store.objects import Object, Oid, decode, kind_of, name_of
+from gristmill.store.places import is_read_only
 
 FORMAT = 1
 
@@ -57,6 +59,7 @@ class Catalog:
     def __init__(self, folder: Path, *, durable: bool = True) -> None:
         self.folder = folder
         self.durable = durable
+        self.read_only = (folder / "catalog.db").exists() and is_read_only(folder)
         self._local = threading.local()
         self._objects = _Cache(64 << 20)
 
@@ -79,6 +82,10 @@ class Catalog:
     def _connect(self) -> apsw.Connection:
         path = self.folder / "catalog.db"
         try:
+            if self.read_only:
+                return apsw.Connection(
+                    f"file:{quote(str(path))}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+                )
             db = apsw.Connection(str(path))
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             db.set_busy_timeout(60_000)
@@ -98,6 +105,13 @@ class Catalog:
             lasting: whether it must be on the disk on return. What is not is on the disk at the latest with the
                 next transaction that is, because the log is written in order.
         """
+        if self.read_only:
+            raise StoreError(
+                "the store is on read-only media",
+                code="GM-S017",
+                where=str(self.folder),
+                hint="copy it to a disk that can be written to",
+            )
         db = self.connection()
         sync = "off" if not self.durable else "full" if lasting else "normal"
         try:
@@ -223,8 +237,8 @@ def _wrapped(error: apsw.Error, path: Path) -> Exception:
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return Corrupt(f"the catalog is damaged: {error}", where=str(path), hint="gristmill doctor")
     busy = isinstance(error, apsw.BusyError | apsw.LockedError)
-    full = isinstance(error, apsw.FullError)
-    hint = "free some space and try again" if full else "try again" if busy else None
+    full = isinstance(error, apsw.FullError | apsw.IOError | apsw.CantOpenError)
+    hint = "free some space, or check the disk, and try again" if full else "try again" if busy else None
     return EngineError(
         f"the catalog could not be used: {error}",
         code="GM-E010",

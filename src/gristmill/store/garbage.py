@@ -63,24 +63,25 @@ class Marks:
             value = self._store.catalog.fetch(oid)
             if isinstance(value, Manifest):
                 self.files.update(file.path for file in value.files if file.kind == PARQUET)
-            waiting += list(self._below(value, role))
-
-    def _below(self, value: Object, role: str) -> Iterator[tuple[Oid, str]]:
-        if isinstance(value, Tree):
-            for space in ("tables", "documents", "units", "files"):
-                root = getattr(value, space)
-                if root:
-                    yield root, space
-            return
-        if isinstance(value, MapNode):
-            yield from ((child, role) for child in value.children.values())
-            if role in ("tables", "documents"):
-                yield from ((entry, "") for entry in value.entries.values())
-            elif role == "files":
-                yield from ((entry, "contents") for entry in value.entries.values() if entry)
-            elif role == "contents":
+            if isinstance(value, MapNode) and role == "contents":
                 self.files.update(content_path(entry[8:].hex()) for entry in value.entries.values())
-            return
+            waiting += list(below(value, role))
+
+
+def below(value: Object, space: str) -> Iterator[tuple[Oid, str]]:
+    """Yield the objects that one leads to, each with what the entries of a map under it are."""
+    if isinstance(value, Tree):
+        for name in ("tables", "documents", "units", "files"):
+            root = getattr(value, name)
+            if root:
+                yield root, name
+    elif isinstance(value, MapNode):
+        yield from ((child, space) for child in value.children.values())
+        if space in ("tables", "documents"):
+            yield from ((entry, "") for entry in value.entries.values())
+        elif space == "files":
+            yield from ((entry, "contents") for entry in value.entries.values() if entry)
+    else:
         yield from ((oid, "") for oid in references(value))
 
 
@@ -148,7 +149,7 @@ def _doomed(store: Store, marks: Marks, now: float, grace_s: float) -> _Doomed:
 def _loose_files(store: Store, marks: Marks) -> Iterator[tuple[str, float]]:
     """Yield the path and modification time of files that are not marked and whose writer no longer lives."""
     alive = live_leases(store.path)
-    for path in _all_files(store.path):
+    for path in all_files(store.path):
         name = path.relative_to(store.path).as_posix()
         if name in marks.files or lease_of(path) in alive:
             continue
@@ -158,11 +159,10 @@ def _loose_files(store: Store, marks: Marks) -> Iterator[tuple[str, float]]:
             continue
 
 
-def _all_files(folder: Path) -> Iterator[Path]:
+def all_files(folder: Path) -> Iterator[Path]:
+    """Yield every file of a store but the catalog and the locks."""
     for part in ("data", "files", "tmp"):
-        for path in (folder / part).rglob("*"):
-            if path.is_file():
-                yield path
+        yield from (path for path in sorted((folder / part).rglob("*")) if path.is_file())
 
 
 def lease_of(path: Path) -> str:

@@ -75,6 +75,7 @@ def merge(store: Store, source: str, *, into: str, message: str | None, guard: G
         tx.tree = store.tree_of(theirs)
         tx.base = None
     _land_once(tx, store.tree_of(head))
+    _leave_derived(tx, store.tree_of(head))
     return _conflicting(tx, guard, what)
 
 
@@ -130,6 +131,29 @@ def _land_once(tx: Transaction, head: Tree) -> None:
             tx.whole.discard(source)
             tx.edited.discard(source)
         tx.put_entries("units", {key: ours[key]})
+
+
+DERIVED = "derived"
+"""The value of a table's property ``kind`` that says that it is computed from others."""
+DERIVATION = "derived/{}.json"
+"""The document in which a derived table's inputs are noted."""
+
+
+def _leave_derived(tx: Transaction, head: Tree) -> None:
+    """Leave out of a merge the derived tables that both sides have computed: rows of two truths make no third one.
+
+    Ours stays, with the note of the inputs that it was made from; those differ now, so that the next run makes it anew.
+    """
+    get = tx.pending.get
+    ours = tree_changes(get, tx.base_tree, head)
+    theirs = tree_changes(get, tx.base_tree, tx.tree)
+    for name in ours["tables"].keys() & theirs["tables"].keys():
+        before, after = ours["tables"][name]
+        if after is None or table_object(get, after).properties.get("kind") != DERIVED:
+            continue
+        note = DERIVATION.format(name)
+        tx.put_entries("tables", {name: before})
+        tx.put_entries("documents", {note: map_get(get, tx.base_tree.documents, note)})
 
 
 def cherry_pick(store: Store, ref: str, *, on: str) -> str:

@@ -13,6 +13,7 @@ from gristmill.store.committing import default_author, set_ref
 from gristmill.store.datafiles import Output
 from gristmill.store.locks import locked
 from gristmill.store.objects import CommitObject, Tree, encode
+from gristmill.store.places import refuse_network
 from gristmill.store.store import MAIN, Compact, Durability, Store
 
 
@@ -41,6 +42,7 @@ def open_store(
     if data is not None or "://" in os.fspath(url):
         raise UsageError("a store is a local folder", code="GM-U117", hint="give the path of a folder")
     path = Path(url).absolute()
+    refuse_network(path)
     if not (path / "catalog.db").exists():
         if not create:
             raise NotFound(f"there is no store at {path}", code="GM-S012", hint="create it with create=True")

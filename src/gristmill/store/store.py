@@ -19,6 +19,7 @@ from gristmill.store.datafiles import Output
 from gristmill.store.files import checkout
 from gristmill.store.locks import branch_lock, locked
 from gristmill.store.objects import CommitObject, Oid, Tree
+from gristmill.store.places import clone_offset, identity
 from gristmill.store.records import Records
 from gristmill.store.snapshot import Snapshot
 from gristmill.store.transaction import Transaction
@@ -26,6 +27,7 @@ from gristmill.store.view import FilesState
 
 if TYPE_CHECKING:
     from gristmill.store.diffs import StoreDiff
+    from gristmill.store.doctor import Diagnosis
     from gristmill.store.maintenance import Maintained
 
 Durability = Literal["full", "none"]
@@ -60,6 +62,15 @@ class Store:
                 hint="install a newer gristmill",
             )
         self.id = str(meta["store"])
+        if not self.catalog.read_only and meta.get("place") != identity(path):
+            self._settle("place" in meta)
+
+    def _settle(self, copied: bool) -> None:
+        """Note where the store lies; one that finds itself copied takes row ids of its own from now on."""
+        with self.catalog.write(lasting=False) as db:
+            db.execute("insert or replace into meta values('place', ?)", (identity(self.path),))
+            if copied:
+                db.execute("update counters set next = next + ? where name = 'row'", (clone_offset(),))
 
     def __enter__(self) -> Store:
         return self
@@ -259,9 +270,9 @@ class Store:
 
         return store_diff(self, history.resolve(self, a), history.resolve(self, b))
 
-    def checkout(self, files: FilesState, folder: Path) -> None:
-        """Write a tree of files into a folder."""
-        checkout(self.path, files, Path(folder))
+    def checkout(self, files: FilesState, folder: Path, *, link: bool = False) -> None:
+        """Write a tree of files into a folder; with ``link`` as read-only hard links where nothing else is cheap."""
+        checkout(self.path, files, Path(folder), link=link)
 
     def maintain(
         self,
@@ -282,6 +293,18 @@ class Store:
         from gristmill.store.maintenance import maintain
 
         return maintain(self, branches=branches, tables=tables, grace_s=grace_s)
+
+    def doctor(self, *, deep: bool = True, repair: bool = False, copies: Sequence[Path] = ()) -> Diagnosis:
+        """Look at everything the store holds and name what is damaged.
+
+        Args:
+            deep: read every byte; otherwise only the sizes of files are looked at.
+            repair: repair what needs no guess.
+            copies: folders of other copies of this store, from which missing or damaged pieces may be taken.
+        """
+        from gristmill.store.doctor import examine
+
+        return examine(self, deep=deep, repair=repair, copies=copies)
 
     # -- refs ---------------------------------------------------------------------------------------
 

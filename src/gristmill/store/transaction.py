@@ -19,7 +19,7 @@ from gristmill.model.predicates import Predicate
 from gristmill.model.schema import Allocate, Schema, all_ids, schema_from_arrow
 from gristmill.model.units import Unit
 from gristmill.store import writing
-from gristmill.store.files import put_folder
+from gristmill.store.files import put_remembered
 from gristmill.store.maps import map_get, map_items, map_update
 from gristmill.store.objects import Oid, SchemaObject, TableObject, Text, Tree
 from gristmill.store.pending import Pending
@@ -367,7 +367,7 @@ class Transaction(View):
     def put_files(self, name: str, folder: Path) -> None:
         """Make a tree of files equal to the content of a folder."""
         check_table_name(name)
-        entries = put_folder(self.store.output, Path(folder))
+        entries = put_remembered(self.store, Path(folder))
         before = map_get(self.pending.get, self._tree.files, name)
         old = dict(map_items(self.pending.get, before or None))
         changes: dict[str, bytes | None] = {path: None for path in old if path not in entries}
