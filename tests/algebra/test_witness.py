@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import ibis
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from gristmill import algebra
