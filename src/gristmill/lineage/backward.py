@@ -16,6 +16,7 @@ from gristmill.run.models import ORIGIN_ROW
 from gristmill.run.witnesses import Way, Witnesses, load_witnesses
 
 if TYPE_CHECKING:
+    from gristmill.engines.kernel import Kernel
     from gristmill.model.predicates import Predicate
     from gristmill.store import Snapshot, Store
 
@@ -44,7 +45,6 @@ def trace(
     line: int | None = None,
     root: Path | None = None,
     shown: int = 5,
-    frames: bool = False,
 ) -> Trace:
     """Trace rows of a table back to the rows of source tables that they come from; no project code is run.
 
@@ -58,17 +58,21 @@ def trace(
         unit: the unit that delivered the rows, for a source; with ``line`` the one row of that line.
         root: the project's folder, for raw lines; without it none are read.
         shown: how many rows of each table to hold as a sample.
-        frames: follow rows that share a window too, as a replay needs.
 
     Raises NotFound where no row fits, UsageError where the row cannot be named like this.
     """
     from gristmill.engines.kernel import Kernel
 
     with Kernel() as kernel:
-        asked = _Asked(Rows(store, kernel), root, shown, frames)
+        asked = _Asked(Rows(store, kernel), root, shown, frames=False)
         commit = store.resolve(ref)
         ids = starting_rows(asked.reader, commit, table, key=key, where=where, row=row, unit=unit, line=line)
         return _traced(asked, commit, table, ids)
+
+
+def retraced(store: Store, kernel: Kernel, found: Trace) -> Trace:
+    """Return a trace of the same rows that also follows those that share a window with them, for a replay."""
+    return _traced(_Asked(Rows(store, kernel), None, 0, True), found.commit, found.table, found.ids)
 
 
 def starting_rows(

@@ -57,7 +57,7 @@ def replay(ctx: Context, trace: Trace) -> Replay:
 
     Args:
         ctx: the project's values; its definitions are used as they are now.
-        trace: made with ``frames=True``, so that rows which share a window are there.
+        trace: from `gristmill.lineage.backward.retraced`, so that rows which share a window are there.
 
     Raises UsageError for rows that are not computed, or that no commit holds the inputs of.
     """
