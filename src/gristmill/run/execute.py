@@ -30,6 +30,7 @@ from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import RunRecord, StageRecord, Status
 from gristmill.run.rules import rules_of, write_checks
 from gristmill.run.tables import compute_table
+from gristmill.run.witnesses import dump_witnesses, witnesses_path
 
 if TYPE_CHECKING:
     from gristmill.store import Store, Transaction
@@ -231,6 +232,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
         return "reuse", "nothing it reads changed", rows, False
     if adopt(ctx.store, tx, node, compiled.derivation.fingerprint):
         tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+        tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, compiled, schemas))
         write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "the same was computed before", rows, True
@@ -240,6 +242,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
     rows = _compute(ctx, tx, compiled, run, progress)
     write_checks(ctx, tx, node)
     tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+    tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, compiled, schemas))
     if node.name not in progress.broken:
         remember(ctx.store, node, compiled.derivation.fingerprint, run)
     changed = not node.is_table or tx.table(node.name).id != before

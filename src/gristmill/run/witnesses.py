@@ -1,0 +1,191 @@
+"""What a trace needs to know of a derived table, kept with it so that no project code has to be loaded.
+
+For each input: SQL that names the input's rows behind each row of the table, by kind of influence. For each column:
+the columns that it comes from. The document stands beside the derivation and belongs to the same state of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from gristmill.define import Node
+from gristmill.run.compiling import Compiled
+from gristmill.run.context import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from gristmill.algebra import Witness
+    from gristmill.store import View
+
+Kind = Literal["direct", "frame", "global", "whole"]
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which rows of an input reach the table.
+
+    Args:
+        kind: the kind of influence, as in `gristmill.algebra.Witness`.
+        sql: yields the identifying columns of the table's rows and ``_row_id`` of the input's; reads the input as
+            ``NAME#rows``. None where the influence is no list.
+        needed: whether the rows must be there to compute the table's row again.
+        why: in words, what makes the rows count.
+    """
+
+    kind: Kind
+    sql: str | None = None
+    needed: bool = True
+    why: str = ""
+
+
+class ColumnSources(msgspec.Struct, frozen=True):
+    """The (table, column) pairs that a column's values come from, and those that only decide about it."""
+
+    value: tuple[tuple[str, str], ...] = ()
+    influence: tuple[tuple[str, str], ...] = ()
+
+
+class Witnesses(msgspec.Struct, frozen=True, kw_only=True):
+    """How a derived table or model hangs on its inputs.
+
+    Args:
+        kind: the kind of definition.
+        identity: columns that identify a row of the table: its key, or all.
+        inputs: the ways by input table, in the order in which the definition reads them.
+        columns: column lineage; empty where it is not known.
+        model: the model that predictions use.
+    """
+
+    kind: str
+    identity: tuple[str, ...]
+    inputs: dict[str, tuple[Way, ...]]
+    columns: dict[str, ColumnSources] = {}
+    model: str | None = None
+
+
+def witnesses_path(name: str) -> str:
+    """Return where a node's witnesses stand in a commit."""
+    return f"lineage/{name}.json"
+
+
+def load_witnesses(snapshot: View, name: str) -> Witnesses | None:
+    """Return how a table hangs on its inputs at a commit, or None where it is not derived."""
+    data = snapshot.document(witnesses_path(name))
+    return msgspec.json.decode(data, type=Witnesses) if data else None
+
+
+def dump_witnesses(ctx: Context, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> bytes:
+    """Return the bytes to keep for a compiled node.
+
+    Args:
+        ctx: the run.
+        compiled: the node.
+        schemas: its inputs' schemas.
+    """
+    return msgspec.json.encode(_witnesses(ctx, compiled, schemas), order="deterministic")
+
+
+def _witnesses(ctx: Context, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> Witnesses:
+    node = compiled.node
+    if compiled.expression is not None:
+        return _of_expression(ctx, compiled)
+    if compiled.sql is not None:
+        return _of_sql(ctx, compiled, schemas)
+    if node.kind == "predictions":
+        row = Way(kind="direct", why="the prediction is for this row")
+        return Witnesses(kind=node.kind, identity=node.key, inputs={node.reads[0]: (row,)}, model=node.model)
+    if node.kind == "model":
+        held = {node.held: (Way(kind="global", why="it is judged on all rows"),)} if node.held else {}
+        return Witnesses(
+            kind=node.kind,
+            identity=(),
+            inputs={**{name: (Way(kind="global", why="it is trained on all rows"),) for name in node.reads}, **held},
+        )
+    ways: dict[str, tuple[Way, ...]] = {name: (_step_way(node, schemas[name].names),) for name in node.reads}
+    return Witnesses(kind=node.kind, identity=node.key or tuple(node.schema or ()), inputs=ways)
+
+
+def _of_expression(ctx: Context, compiled: Compiled) -> Witnesses:
+    from gristmill import algebra
+
+    node, made = compiled.node, compiled.expression
+    assert made is not None
+    try:
+        found = algebra.witness(made, key=node.key)
+        inputs = {name: tuple(_way(ctx, way) for way in ways) for name, ways in found.items()}
+    except Exception as error:  # a trace is less than a run: what has no witness is said, and nothing fails
+        why = f"no rows can be named: {type(error).__name__}"
+        inputs = {name: (Way(kind="whole", why=why),) for name in node.reads}
+    columns = {
+        name: ColumnSources(tuple(sorted(origins.value)), tuple(sorted(origins.influence)))
+        for name, origins in algebra.column_lineage(made).items()
+    }
+    ordered = {name: inputs[name] for name in node.reads if name in inputs}
+    return Witnesses(kind=node.kind, identity=node.key or tuple(made.columns), inputs=ordered, columns=columns)
+
+
+def _way(ctx: Context, way: Witness) -> Way:
+    from gristmill.engines.kernel.compiler import compile_sql
+
+    sql = None if way.expr is None else compile_sql(way.expr, run_time_us=ctx.run_time_us)
+    return Way(kind=way.kind, sql=sql, needed=way.needed, why=way.why)
+
+
+def _of_sql(ctx: Context, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> Witnesses:
+    from gristmill.engines.kernel.sql_witness import sql_columns, sql_witness
+
+    node, sql = compiled.node, compiled.sql
+    assert sql is not None
+    plain = {name: schemas[name].names for name in node.reads}
+    identity, found = sql_witness(sql, plain, key=node.key)
+    inputs: dict[str, tuple[Way, ...]] = {}
+    for name, (text, why) in found.items():
+        if text is not None and not _binds(ctx, text, schemas):
+            text, why = None, "no rows can be named: the inverted SQL does not fit the tables"
+        inputs[name] = (Way(kind="whole" if text is None else "direct", sql=text, why=why),)
+    columns = {name: ColumnSources(value) for name, value in sql_columns(sql, plain).items()}
+    return Witnesses(kind=node.kind, identity=identity, inputs=inputs, columns=columns)
+
+
+def _binds(ctx: Context, text: str, schemas: Mapping[str, pa.Schema]) -> bool:
+    """Whether SQL fits the tables that it reads."""
+    import duckdb
+    import pyarrow as pa
+
+    cursor = ctx.kernel.connection.cursor()
+    try:
+        for name, schema in schemas.items():
+            cursor.register(name, schema.empty_table())
+            cursor.register(rows_name(name), schema.append(pa.field("_row_id", pa.int64())).empty_table())
+        cursor.execute(f"SELECT * FROM ({text}) LIMIT 0")
+    except duckdb.Error:
+        return False
+    finally:
+        cursor.close()
+    return True
+
+
+def rows_name(table: str) -> str:
+    """Return the name under which witnesses read a table with its row ids."""
+    return f"{table}#rows"
+
+
+def _step_way(node: Node, columns: Sequence[str]) -> Way:
+    """Return how a Python step's rows hang on an input: by a key that both have, if it says that rows are apart."""
+    shared = bool(node.key) and set(node.key) <= set(columns)
+    if node.per in ("row", "group") and shared and len(node.reads) == 1:
+        from gristmill.contracts.kinds import quote
+
+        keys = ", ".join(quote(name) for name in node.key)
+        rows = quote(rows_name(node.reads[0]))
+        return Way(
+            kind="direct", sql=f"SELECT {keys}, _row_id FROM {rows}", why=f'the step says per="{node.per}"; same key'
+        )
+    if node.per == "table":
+        return Way(kind="whole", why="a Python step sees the whole table")
+    return Way(kind="whole", why=f'the step says per="{node.per}", but input and result share no key')
