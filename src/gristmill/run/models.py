@@ -15,7 +15,7 @@ from gristmill.errors import DataError, DefinitionError
 from gristmill.model.events import Trained
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.tables import as_frame, call, prepare, to_table
+from gristmill.run.tables import as_frame, call, prepare, read_input, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +103,7 @@ def train(ctx: Context, tx: Transaction, compiled: Compiled, run: str) -> ModelR
     node = compiled.node
     assert node.function is not None
     tables = [*node.reads, *([node.held] if node.held else [])]
-    frames = [as_frame(tx.reader(name).read_all(), node.rows) for name in tables]
+    frames = [as_frame(read_input(tx, name), node.rows) for name in tables]
     with tempfile.TemporaryDirectory(prefix="gristmill-model-") as folder:
         returned = call(node, node.function, [*frames, Path(folder)], ctx.parameters_of(node))
         metrics = _metrics(node, returned)
@@ -147,7 +147,7 @@ def predict(ctx: Context, tx: Transaction, compiled: Compiled) -> int:
     assert node.model is not None
     source = node.reads[0]
     state = tx.files(node.model)
-    table = tx.reader(source, row_ids=True).read_all()
+    table = read_input(tx, source, row_ids=True)
     rows = as_frame(table.drop_columns(["_row_id"]), node.rows)
     with tempfile.TemporaryDirectory(prefix="gristmill-model-") as folder:
         ctx.store.checkout(state, Path(folder))

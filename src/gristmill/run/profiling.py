@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def null_counts(plan: ScanPlan) -> dict[str, int] | None:
-    """Return nulls by column from the footers of a scan's files, or from inlined rows; None where a footer is silent."""
+    """Return nulls by column from footers, or from inlined rows; None where a footer is silent."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -18,7 +18,7 @@ from gristmill.run.profiling import judged, profile
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from gristmill.store import Staged, Transaction
+    from gristmill.store import Staged, Transaction, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,17 @@ def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:
         tx.evolve(node.name, schema, replace=True)
         if tx.table(node.name).key != node.key:
             tx.alter(node.name, SetKey(node.key))
+
+
+def read_input(tx: View, name: str, *, row_ids: bool = False) -> pa.Table:
+    """Read a whole table for user code, in the order of its key, else of its row ids.
+
+    Functions may depend on the order of rows, as most training does; so it must not depend on threads or files.
+    """
+    table = tx.reader(name, row_ids=True).read_all()
+    order = tx.table(name).key or ("_row_id",)
+    table = table.sort_by([(column, "ascending") for column in order])
+    return table if row_ids else table.drop_columns(["_row_id"])
 
 
 def as_frame(table: pa.Table, rows: str) -> object:
