@@ -181,11 +181,22 @@ def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
             changed=changed,
             wall_s=wall,
             cpu_s=time.process_time() - cpu,
+            rows_in=_rows_in(ctx, node, step, run),
+            estimate_s=step.time_s,
         )
     )
     ctx.listener(
         StageFinished(name=node.name, kind=node.kind, mode=mode, rows=rows, changed=changed, wall_s=wall, note=reason)
     )
+
+
+def _rows_in(ctx: Context, node: Node, step: Step, run: str) -> int:
+    """Return the rows that a stage read: those of its inputs, or those that its units delivered."""
+    snapshot = ctx.store.snapshot(run)
+    if node.kind == "source":
+        units = snapshot.units(node.name)
+        return sum(units[name].ledger.delivered for name in step.units if name in units)
+    return sum(snapshot.table(name).row_count for name in node.reads if name in snapshot)
 
 
 _Outcome = tuple[str, str, int, bool]

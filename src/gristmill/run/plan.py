@@ -12,6 +12,7 @@ from gristmill.errors import DataError
 from gristmill.run.compiling import compile_node, output_schema
 from gristmill.run.context import Context
 from gristmill.run.derivation import RULES_CHANGED, load_derivation
+from gristmill.run.estimates import Past, arriving_rows, estimate, past
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
@@ -38,6 +39,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         units: names of units that would be landed.
         held: names of units that a revert keeps back.
         input_bytes: bytes of the units that would be read.
+        rows_in: rows that would be read, about; 0 where unknown.
+        rows_out: rows that would come out, about; 0 where unknown.
+        time_s: seconds that it would take, by what it took before; 0 where unknown.
     """
 
     name: str
@@ -48,6 +52,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     units: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     input_bytes: int = 0
+    rows_in: int = 0
+    rows_out: int = 0
+    time_s: float = 0.0
 
     @property
     def acts(self) -> bool:
@@ -56,11 +63,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps of a run on a branch, inputs first."""
+    """The steps of a run on a branch, inputs first; ``time_error`` is how far past estimates were off (a share)."""
 
     on: str
     commit: str
     steps: tuple[Step, ...]
+    time_error: float | None = None
+
+    @property
+    def time_s(self) -> float:
+        """Seconds that the run would take, by what its steps took before."""
+        return sum(step.time_s for step in self.steps)
 
     @property
     def empty(self) -> bool:
@@ -78,29 +91,42 @@ def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str
 
     Raises DefinitionError where a definition does not fit its inputs.
     """
-    planner = _Planner(ctx, snapshot)
+    planner = _Planner(ctx, snapshot, past(ctx.store, on=on))
     order = ordered(ctx)
     steps = {node.name: planner.step(node) for node in order}
     changed = [name for name, step in steps.items() if step.acts]
     chosen = ctx.graph.select(select, changed=changed)
-    return Plan(
-        on=on, commit=snapshot.commit.id, steps=tuple(steps[node.name] for node in order if node.name in chosen)
-    )
+    kept = tuple(steps[node.name] for node in order if node.name in chosen)
+    return Plan(on=on, commit=snapshot.commit.id, steps=kept, time_error=planner.past.error)
 
 
 class _Planner:
-    """Walks the nodes in order and remembers what is known of each: its schema, and whether it will change."""
+    """Walks the nodes in order and remembers what is known of each: schema, rows, and whether it will change."""
 
-    def __init__(self, ctx: Context, snapshot: Snapshot) -> None:
-        self.ctx, self.snapshot = ctx, snapshot
+    def __init__(self, ctx: Context, snapshot: Snapshot, past: Past) -> None:
+        self.ctx, self.snapshot, self.past = ctx, snapshot, past
         self.schemas: dict[str, pa.Schema | None] = {}
         self.acting: set[str] = set()
+        self.rows: dict[str, int] = {}
 
     def step(self, node: Node) -> Step:
         made = self._source(node) if node.kind == "source" else self._derived(node)
         if made.acts:
             self.acting.add(node.name)
+            made = self._estimated(node, made)
+        arriving = made.rows_in if node.kind == "source" else 0
+        self.rows[node.name] = made.rows_out or made.rows + arriving
         return made
+
+    def _estimated(self, node: Node, step: Step) -> Step:
+        if node.kind == "source":
+            rows_in = arriving_rows(self.snapshot, node.name, step.input_bytes)
+        else:
+            rows_in = sum(self.rows.get(name, 0) for name in node.reads)
+        rows_out, time_s = estimate(self.past, node.name, step.mode, rows_in)
+        if node.kind == "source":
+            rows_out = step.rows + rows_in if rows_in else 0
+        return msgspec.structs.replace(step, rows_in=rows_in, rows_out=rows_out, time_s=time_s)
 
     def _rows(self, name: str) -> int:
         return self.snapshot.table(name).row_count if name in self.snapshot else 0

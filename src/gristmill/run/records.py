@@ -26,7 +26,7 @@ Status = Literal["running", "published", "failed", "unchanged", "stopped"]
 
 
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one table or model took and gave."""
+    """What one table or model took and gave; ``estimate_s`` is what the plan had said, 0 where it said nothing."""
 
     name: str
     kind: str
@@ -36,7 +36,8 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool = False
     wall_s: float = 0.0
     cpu_s: float = 0.0
-    inputs: dict[str, str] = {}
+    rows_in: int = 0
+    estimate_s: float = 0.0
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):

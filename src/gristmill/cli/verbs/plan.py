@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from gristmill.cli.options import (
     parse_parameters,
     project_options,
 )
+
+if TYPE_CHECKING:
+    from gristmill.run.plan import Step
 
 
 @click.command("plan")
@@ -36,7 +40,7 @@ def command(
     gristmill plan
     gristmill plan +features.flight      one table and what it needs
     """
-    from gristmill.cli.output import columns, count, emit_struct, say, size
+    from gristmill.cli.output import columns, emit_struct, say
 
     values = parse_parameters(parameters)
     unchanged = find_unchanged(folder, environment, on=on, params=values, select=select)
@@ -48,9 +52,28 @@ def command(
     say(f"{result.plan.on} at {result.plan.commit[:7]}")
     rows = []
     for step in result.steps:
-        extra = size(step.input_bytes) if step.input_bytes else count(step.rows, "row") if step.rows else ""
-        rows.append((f"  {step.name}", step.mode, step.reason, extra))
+        rows.append((f"  {step.name}", step.mode, step.reason, _amount(step)))
     click.echo(columns(rows))
+    if result.plan.time_s:
+        error = result.plan.time_error
+        words = f"; past estimates were off by {error:.0%}" if error is not None else ""
+        say(f"about {result.plan.time_s:.1f} s, by what it took before{words}")
     for name in result.plan.held:
         say(f"held: {name}   (gristmill source release lands it again)")
     say("nothing to do" if result.empty else "nothing written; do it: gristmill run")
+
+
+def _amount(step: Step) -> str:
+    """Say what a step reads and makes: exact where it stays as it is, about where it is estimated."""
+    from gristmill.cli.output import count, size
+
+    if not step.acts:
+        return count(step.rows, "row") if step.rows else ""
+    parts = []
+    if step.input_bytes:
+        parts.append(size(step.input_bytes))
+    if step.rows_in:
+        parts.append(f"about {step.rows_in:,} rows in")
+    if step.rows_out and step.kind != "model":
+        parts.append(f"{step.rows_out:,} out")
+    return ", ".join(parts)

@@ -1,0 +1,66 @@
+"""How many rows and seconds a step will take, from what its table took before, and how far off that was."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gristmill.run.records import RunRecord, StageRecord, history
+
+if TYPE_CHECKING:
+    from gristmill.store import Store, View
+
+_RUNS = 30
+
+
+class Past(msgspec.Struct, frozen=True):
+    """What each table took in its last runs, the newest first."""
+
+    stages: dict[str, list[StageRecord]]
+
+    def of(self, name: str, mode: str) -> StageRecord | None:
+        """Return the newest stage of a table in this mode, or None."""
+        return next((stage for stage in self.stages.get(name, ()) if stage.mode == mode), None)
+
+    @property
+    def error(self) -> float | None:
+        """How far past estimates of time were off, as a share of the time taken: the median; None without any."""
+        judged = [stage for stages in self.stages.values() for stage in stages if stage.estimate_s and stage.wall_s]
+        if not judged:
+            return None
+        return statistics.median(abs(stage.estimate_s - stage.wall_s) / stage.wall_s for stage in judged)
+
+
+def past(store: Store, *, on: str) -> Past:
+    """Gather what the last runs took, those on the same branch first."""
+    records = list(history(store, limit=_RUNS))
+    return gathered([*(r for r in records if r.on == on), *(r for r in records if r.on != on)])
+
+
+def gathered(records: Iterable[RunRecord]) -> Past:
+    """Sort the stages of runs by table."""
+    stages: dict[str, list[StageRecord]] = {}
+    for record in records:
+        for stage in record.stages:
+            if stage.mode not in ("reuse", "wait"):
+                stages.setdefault(stage.name, []).append(stage)
+    return Past(stages)
+
+
+def arriving_rows(snapshot: View, source: str, size_bytes: int) -> int:
+    """Estimate the rows in so many bytes of new units, from the units that have landed; 0 where none have."""
+    landed = [unit for unit in snapshot.units(source).values() if unit.size_bytes]
+    total = sum(unit.size_bytes for unit in landed)
+    return round(size_bytes * sum(unit.ledger.delivered for unit in landed) / total) if total else 0
+
+
+def estimate(found: Past, name: str, mode: str, rows_in: int) -> tuple[int, float]:
+    """Return the rows that will come out and the seconds that will take, by proportion; zeros where unknown."""
+    before = found.of(name, mode)
+    if before is None or not before.rows_in or not rows_in:
+        return 0, before.wall_s if before is not None else 0.0
+    share = rows_in / before.rows_in
+    return round(before.rows * share), before.wall_s * max(share, 0.1)
