@@ -32,11 +32,10 @@ from gristmill.store.objects import (
     TableObject,
     Vector,
 )
+from gristmill.store.places import FOLDERS
 
 if TYPE_CHECKING:
     from gristmill.store.store import Store
-
-FOLDERS = ("data", "files", "tmp", "locks")
 
 
 class Damage(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from gristmill.store.committing import default_author, set_ref
 from gristmill.store.datafiles import Output
 from gristmill.store.locks import locked
 from gristmill.store.objects import CommitObject, Tree, encode
-from gristmill.store.places import refuse_network
+from gristmill.store.places import FOLDERS, refuse_network
 from gristmill.store.store import MAIN, Compact, Durability, Store
 
 
@@ -53,7 +53,7 @@ def open_store(
 def _create(path: Path) -> None:
     """Make a store beside its place and move it there whole, so that nobody sees half of one."""
     path.mkdir(parents=True, exist_ok=True)
-    for name in ("data", "files", "tmp", "locks"):
+    for name in FOLDERS:
         (path / name).mkdir(exist_ok=True)
     with locked(path / "locks" / "create"):
         if (path / "catalog.db").exists():

@@ -12,6 +12,8 @@ from gristmill.errors import StoreError
 
 NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse"})
 """File systems on which locks and shared memory between machines cannot be relied on."""
+FOLDERS = ("data", "files", "tmp", "locks")
+"""The folders in a store's folder."""
 CLONE = 1 << 40
 """How far the row ids of a copied store are moved on, so that its new rows share no id with the original's."""
 

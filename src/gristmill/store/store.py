@@ -19,7 +19,7 @@ from gristmill.store.datafiles import Output
 from gristmill.store.files import checkout
 from gristmill.store.locks import branch_lock, locked
 from gristmill.store.objects import CommitObject, Oid, Tree
-from gristmill.store.places import clone_offset, identity
+from gristmill.store.places import FOLDERS, clone_offset, identity
 from gristmill.store.records import Records
 from gristmill.store.snapshot import Snapshot
 from gristmill.store.transaction import Transaction
@@ -67,6 +67,8 @@ class Store:
 
     def _settle(self, copied: bool) -> None:
         """Note where the store lies; one that finds itself copied takes row ids of its own from now on."""
+        for name in FOLDERS:
+            (self.path / name).mkdir(exist_ok=True)
         with self.catalog.write(lasting=False) as db:
             db.execute("insert or replace into meta values('place', ?)", (identity(self.path),))
             if copied:
