@@ -243,7 +243,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
         return "reuse", "nothing it reads changed", rows, False
     if adopt(ctx.store, tx, node, compiled.derivation.fingerprint):
         tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
-        tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, compiled, schemas))
+        tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
         write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "the same was computed before", rows, True
@@ -253,7 +253,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
     rows = _compute(ctx, tx, compiled, run, progress)
     write_checks(ctx, tx, node)
     tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
-    tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, compiled, schemas))
+    tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
     if node.name not in progress.broken:
         remember(ctx.store, node, compiled.derivation.fingerprint, run)
     changed = not node.is_table or tx.table(node.name).id != before

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from gristmill.contracts.kinds import quote
 from gristmill.define import Node
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pyarrow as pa
 
     from gristmill.algebra import Witness
     from gristmill.store import View
 
+_SAMPLE_ROWS = 64
 Kind = Literal["direct", "frame", "global", "whole"]
 
 
@@ -79,18 +79,19 @@ def load_witnesses(snapshot: View, name: str) -> Witnesses | None:
     return msgspec.json.decode(data, type=Witnesses) if data else None
 
 
-def dump_witnesses(ctx: Context, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> bytes:
+def dump_witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> bytes:
     """Return the bytes to keep for a compiled node.
 
     Args:
         ctx: the run.
+        view: where its inputs stand.
         compiled: the node.
         schemas: its inputs' schemas.
     """
-    return msgspec.json.encode(_witnesses(ctx, compiled, schemas), order="deterministic")
+    return msgspec.json.encode(_witnesses(ctx, view, compiled, schemas), order="deterministic")
 
 
-def _witnesses(ctx: Context, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> Witnesses:
+def _witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> Witnesses:
     node = compiled.node
     if compiled.expression is not None:
         return _of_expression(ctx, compiled)
@@ -106,8 +107,7 @@ def _witnesses(ctx: Context, compiled: Compiled, schemas: Mapping[str, pa.Schema
             identity=(),
             inputs={**{name: (Way(kind="global", why="it is trained on all rows"),) for name in node.reads}, **held},
         )
-    ways: dict[str, tuple[Way, ...]] = {name: (_step_way(node, schemas[name].names),) for name in node.reads}
-    return Witnesses(kind=node.kind, identity=node.key or tuple(node.schema or ()), inputs=ways)
+    return _of_step(ctx, view, node)
 
 
 def _of_expression(ctx: Context, compiled: Compiled) -> Witnesses:
@@ -175,17 +175,44 @@ def rows_name(table: str) -> str:
     return f"{table}#rows"
 
 
-def _step_way(node: Node, columns: Sequence[str]) -> Way:
-    """Return how a Python step's rows hang on an input: by a key that both have, if it says that rows are apart."""
-    shared = bool(node.key) and set(node.key) <= set(columns)
-    if node.per in ("row", "group") and shared and len(node.reads) == 1:
-        from gristmill.contracts.kinds import quote
+def _of_step(ctx: Context, view: View, node: Node) -> Witnesses:
+    way = _step_way(ctx, view, node)
+    identity = node.key or tuple(node.schema or ())
+    return Witnesses(kind=node.kind, identity=identity, inputs=dict.fromkeys(node.reads, (way,)))
 
-        keys = ", ".join(quote(name) for name in node.key)
-        rows = quote(rows_name(node.reads[0]))
-        return Way(
-            kind="direct", sql=f"SELECT {keys}, _row_id FROM {rows}", why=f'the step says per="{node.per}"; same key'
-        )
+
+def _step_way(ctx: Context, view: View, node: Node) -> Way:
+    """Return how a Python step's rows hang on its input: by a key that both have, if it says that rows are apart."""
     if node.per == "table":
         return Way(kind="whole", why="a Python step sees the whole table")
-    return Way(kind="whole", why=f'the step says per="{node.per}", but input and result share no key')
+    if len(node.reads) != 1 or not node.key or not set(node.key) <= set(view.schema_of(node.reads[0]).to_arrow().names):
+        return Way(kind="whole", why=f'the step says per="{node.per}", but its rows and those it reads share no key')
+    if not _keeps_keys(ctx, view, node):
+        return Way(kind="whole", why=f'the step says per="{node.per}", but gives rows keys that it did not read')
+    keys, rows = ", ".join(quote(name) for name in node.key), quote(rows_name(node.reads[0]))
+    why = f'the same key: assumed, as the step says per="{node.per}"'
+    return Way(kind="direct", sql=f"SELECT {keys}, _row_id FROM {rows}", why=why)
+
+
+def _keeps_keys(ctx: Context, view: View, node: Node) -> bool:
+    """Whether a step that is given half of the keys of a sample gives no others; this can refute, not prove."""
+    import pyarrow as pa
+
+    from gristmill.run.compiling import declared_schema
+    from gristmill.run.tables import as_arrow, as_frame, call
+
+    schema = declared_schema(node)
+    assert schema is not None
+    assert node.function is not None
+    plan = view.preview(node.reads[0], rows=_SAMPLE_ROWS)
+    keys = [tuple(row.values()) for row in plan.select(list(node.key)).to_pylist()]
+    order = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    for half in (0, 1):
+        part = plan.filter(pa.array([order[key] % 2 == half for key in keys], pa.bool_()))
+        if not part.num_rows:
+            continue
+        made = as_arrow(node, call(node, node.function, [as_frame(part, node.rows)], ctx.parameters_of(node)), schema)
+        given = {key for key in order if order[key] % 2 == half}
+        if not {tuple(row.values()) for row in made.select(list(node.key)).to_pylist()} <= given:
+            return False
+    return True
