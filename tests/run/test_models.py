@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import gristmill as gm
-from gristmill.errors import DataError, DefinitionError
+from gristmill.errors import DataError, DefinitionError, UsageError
 from gristmill.run.models import compare, load_model
 
 
@@ -78,6 +78,19 @@ def test_a_changed_parameter_trains_again_and_only_that(tmp_path: Path) -> None:
     steps = {step.name: (step.mode, step.reason) for step in project.plan(params={"depth": 4}).steps}
     assert steps["models.a"] == ("train", "parameter depth changed")
     assert steps["train.a"][0] == "reuse"
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"dept": 4}, "did you mean `depth`"),
+        ({"depth": "deep"}, "is int, and 'deep' is str"),
+        ({"depth": True}, "bool"),
+    ],
+)
+def test_parameters_are_typed(tmp_path: Path, params: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        make(tmp_path).plan(params=params)
 
 
 def test_metrics_compare_only_on_the_same_held_rows(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gristmill.run.checking import Acceptance
     from gristmill.run.context import Context
     from gristmill.run.plan import Plan
+    from gristmill.run.records import RunRecord
     from gristmill.store import Store
 
 
@@ -115,11 +116,20 @@ class Project(Definitions, Follows):
             )
 
     def _check_parameters(self, parameters: Mapping[str, object]) -> None:
-        known = sorted({name for node in self.graph for name in node.parameters})
-        for name in parameters:
+        """Refuse a parameter that no definition has, or a value of another type than its default."""
+        known = {name: default for node in self.graph for name, default in node.parameters.items()}
+        for name, value in parameters.items():
             if name not in known:
-                hint = did_you_mean(name, known) or f"known: {', '.join(known) or 'none'}"
+                hint = did_you_mean(name, sorted(known)) or f"known: {', '.join(sorted(known)) or 'none'}"
                 raise UsageError(f"no definition has a parameter `{name}`", code="GM-U005", hint=hint)
+            wanted = type(known[name])
+            fits = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+            if known[name] is not None and (not fits or (wanted is int and isinstance(value, bool))):
+                raise UsageError(
+                    f"parameter `{name}` is {wanted.__name__}, and {value!r} is {type(value).__name__}",
+                    code="GM-U006",
+                    hint=f"its default is {known[name]!r}",
+                )
 
     def branch(self, on: str | None = None) -> str:
         """Return the branch a verb works on: the argument, else GRISTMILL_BRANCH, else the settings."""
@@ -176,10 +186,22 @@ class Project(Definitions, Follows):
                 raise
             if record.run:
                 self._tell(listener)
+            self._write_contracts(record, listener)
             plan = settled(ctx, record)
             if plan is not None:
                 self._note(ctx, plan, ())
             return RunResult(record)
+
+    def _write_contracts(self, record: RunRecord, listener: Listener) -> None:
+        """Write down what was assumed about sources that landed for the first time."""
+        from gristmill.model.events import Assumed
+        from gristmill.run.inferring import write_first_contracts
+
+        if not self.loaded:
+            return
+        for name, path in write_first_contracts(self.store, self.graph, self.root, record).items():
+            shown = path.relative_to(self.root).as_posix()
+            listener(Assumed(name=name, text=f'written down in {shown}; let it hold with contract="{shown}"'))
 
     def _tell(self, listener: Listener) -> None:
         """Tell who wants to know, where the last run is news."""

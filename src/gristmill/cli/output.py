@@ -40,14 +40,20 @@ def _plain(values: dict[str, object]) -> dict[str, object]:
     return plain
 
 
-def columns(rows: Sequence[Sequence[object]], *, header: Sequence[str] | None = None, right: Iterable[int] = ()) -> str:
-    """Lay out rows in aligned columns, the ``right`` ones flush right.
+def columns(
+    rows: Sequence[Sequence[object]],
+    *,
+    header: Sequence[str] | None = None,
+    right: Iterable[int] = (),
+    width: int = _MAX_CELL,
+) -> str:
+    """Lay out rows in aligned columns, the ``right`` ones flush right, cells cut at ``width`` characters.
 
     >>> print(columns([("a", 1), ("bb", 20)], right=[1]))
     a    1
     bb  20
     """
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[_cell(value, width) for value in row] for row in rows]
     if header is not None:
         cells.insert(0, list(header))
     if not cells:
@@ -63,7 +69,7 @@ def columns(rows: Sequence[Sequence[object]], *, header: Sequence[str] | None = 
     return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, width: int) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -72,7 +78,7 @@ def _cell(value: object) -> str:
         text = value.isoformat(sep=" ", timespec="seconds" if not value.microsecond else "microseconds")
         return text.replace("+00:00", "Z")
     text = str(value)
-    return text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def table(data: pa.Table, *, as_json: bool = False, total: int | None = None) -> None:

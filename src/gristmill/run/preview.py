@@ -35,7 +35,7 @@ def preview(ctx: Context, snapshot: View, name: str, *, where: str | None = None
     """
     node = ctx.graph[name]
     if not node.is_table or node.kind == "predictions":
-        raise UsageError(f"`{name}` is a {node.kind}, which has no preview", code="GM-U006", hint="preview its input")
+        raise UsageError(f"`{name}` is a {node.kind}, which has no preview", code="GM-U015", hint="preview its input")
     upstream = ctx.graph.upstream(name)
     for needed in ctx.graph.order():
         if needed.name in upstream or needed.name == name:

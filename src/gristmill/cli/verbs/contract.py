@@ -31,21 +31,15 @@ def infer(
 ) -> None:
     """Write a contract for TABLE as it is stored now."""
     from gristmill.cli.output import say
-    from gristmill.contracts.infer import infer as infer_contract
     from gristmill.errors import UsageError
-    from gristmill.run.landing import load_shape
-    from gristmill.store import compute
+    from gristmill.run.inferring import contract_text
 
     store, settings = open_store(folder, environment)
     snapshot = store.snapshot(branch_of(settings, on))
-    state, shape = snapshot.table(table), load_shape(snapshot, table)
     target = out or find_root(folder) / "contracts" / f"{table}.yaml"
     if target.exists() and not force:
         raise UsageError(f"{target} is there already", code="GM-U011", hint="--force writes over it, --out elsewhere")
-    connection = compute.connection()
-    compute.register(connection, "_gristmill_inferred", snapshot.scan(table))
-    assumptions = shape.assumptions if shape is not None else ()
-    text = infer_contract(connection, "_gristmill_inferred", table=table, key=state.key, assumptions=assumptions)
+    text = contract_text(snapshot, table)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     say(f'wrote {target}; let it hold: contract="contracts/{table}.yaml" where {table} is defined')

@@ -32,4 +32,6 @@ def command(
         for commit in commits:
             emit_struct(commit)
         return
-    click.echo(columns([(c.id[:7], when(c.time_us), c.author, c.meta.get("run", ""), c.message) for c in commits]))
+    click.echo(
+        columns([(c.id[:7], when(c.time_us), c.author, c.meta.get("run", ""), c.message) for c in commits], width=72)
+    )

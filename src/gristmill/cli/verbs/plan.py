@@ -53,7 +53,7 @@ def command(
     rows = []
     for step in result.steps:
         rows.append((f"  {step.name}", step.mode, step.reason, _amount(step)))
-    click.echo(columns(rows))
+    click.echo(columns(rows, width=60))
     if result.plan.time_s:
         error = result.plan.time_error
         words = f"; past estimates were off by {error:.0%}" if error is not None else ""
