@@ -277,6 +277,6 @@ def _files_below(folder: Path) -> list[Path]:
 def _rows(value: object) -> pa.Table:
     import pyarrow as pa
 
-    from gristmill.run.tables import to_table
+    from gristmill.run.frames import to_table
 
     return pa.Table.from_pylist(value) if isinstance(value, list) else to_table(value)

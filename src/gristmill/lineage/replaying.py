@@ -17,8 +17,8 @@ from gristmill.lineage.values import Link, Trace
 from gristmill.run.compiling import compile_node
 from gristmill.run.context import Context
 from gristmill.run.derivation import load_derivation
+from gristmill.run.frames import as_frame, call, to_table
 from gristmill.run.preview import evaluate
-from gristmill.run.tables import as_frame, call, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

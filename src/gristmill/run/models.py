@@ -15,7 +15,8 @@ from gristmill.errors import DataError, DefinitionError
 from gristmill.model.events import Trained
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.tables import as_frame, call, prepare, read_input, to_table
+from gristmill.run.frames import as_frame, call, read_input, to_table
+from gristmill.run.tables import prepare
 
 if TYPE_CHECKING:
     import pyarrow as pa

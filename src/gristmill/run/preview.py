@@ -11,9 +11,9 @@ from gristmill.errors import NotFound, UsageError, did_you_mean
 from gristmill.model.findings import Finding
 from gristmill.run.compiling import declared_schema
 from gristmill.run.context import Context
+from gristmill.run.frames import as_arrow, as_frame, call
 from gristmill.run.rechecking import check_stored
 from gristmill.run.rules import rules_of
-from gristmill.run.tables import as_arrow, as_frame, call
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,10 +72,16 @@ def evaluate(ctx: Context, node: Node) -> None:
         schema = declared_schema(node)
         assert node.function is not None
         assert schema is not None
-        tables = [ctx.kernel.query(f'SELECT * FROM "{name}"').read_all() for name in node.reads]
+        tables = [ctx.kernel.query(_in_order(ctx, name)).read_all() for name in node.reads]
         frames = [as_frame(table, node.rows) for table in tables]
         result = call(node, node.function, frames, ctx.parameters_of(node))
         ctx.kernel.register(node.name, as_arrow(node, result, schema))
+
+
+def _in_order(ctx: Context, name: str) -> str:
+    """Return SQL for a table's rows in the order in which a run gives them to a step: that of the key."""
+    order = ", ".join(quote(column) for column in ctx.graph[name].key)
+    return f"SELECT * FROM {quote(name)}" + (f" ORDER BY {order}" if order else "")
 
 
 def evaluate_rows(ctx: Context, given: Mapping[str, pa.Table]) -> dict[str, pa.Table]:

@@ -16,7 +16,7 @@ from gristmill.errors import DefinitionError
 from gristmill.model.events import Progress
 from gristmill.run.compiling import declared_schema
 from gristmill.run.context import Context
-from gristmill.run.tables import as_arrow, as_frame, call, prepare, read_input
+from gristmill.run.frames import as_arrow, as_frame, call, read_input
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,6 @@ def staged_step(ctx: Context, tx: Transaction, node: Node) -> Staged:
     """
     schema = declared_schema(node)
     assert schema is not None
-    prepare(tx, node, schema)
     if node.per == "table" or len(node.reads) != 1:
         arguments = [as_frame(read_input(tx, name), node.rows) for name in node.reads]
         return tx.stage(node.name, _called(ctx, node, arguments, schema))

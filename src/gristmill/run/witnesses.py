@@ -199,7 +199,7 @@ def _keeps_keys(ctx: Context, view: View, node: Node) -> bool:
     import pyarrow as pa
 
     from gristmill.run.compiling import declared_schema
-    from gristmill.run.tables import as_arrow, as_frame, call
+    from gristmill.run.frames import as_arrow, as_frame, call
 
     schema = declared_schema(node)
     assert schema is not None

@@ -15,7 +15,7 @@ from gristmill.define import Graph, load_modules, read_settings
 from gristmill.engines.local import serve
 from gristmill.errors import DefinitionError, GristmillError
 from gristmill.run.compiling import declared_schema
-from gristmill.run.tables import as_arrow, as_frame, call
+from gristmill.run.frames import as_arrow, as_frame, call
 
 
 class Task(msgspec.Struct, frozen=True):
