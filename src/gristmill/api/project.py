@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gristmill.run.checking import Acceptance
     from gristmill.run.context import Context
     from gristmill.run.plan import Plan
-    from gristmill.run.records import RunRecord
     from gristmill.store import Store
 
 
@@ -186,22 +185,10 @@ class Project(Definitions, Follows):
                 raise
             if record.run:
                 self._tell(listener)
-            self._write_contracts(record, listener)
             plan = settled(ctx, record)
             if plan is not None:
                 self._note(ctx, plan, ())
             return RunResult(record)
-
-    def _write_contracts(self, record: RunRecord, listener: Listener) -> None:
-        """Write down what was assumed about sources that landed for the first time."""
-        from gristmill.model.events import Assumed
-        from gristmill.run.inferring import write_first_contracts
-
-        if not self.loaded:
-            return
-        for name, path in write_first_contracts(self.store, self.graph, self.root, record).items():
-            shown = path.relative_to(self.root).as_posix()
-            listener(Assumed(name=name, text=f'written down in {shown}; let it hold with contract="{shown}"'))
 
     def _tell(self, listener: Listener) -> None:
         """Tell who wants to know, where the last run is news."""

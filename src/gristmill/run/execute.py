@@ -14,7 +14,16 @@ import msgspec
 
 from gristmill.define import Node
 from gristmill.errors import CheckFailed, GristmillError, Stale
-from gristmill.model.events import NothingToDo, Published, Retrying, RunFailed, RunStarted, StageFinished, StageStarted
+from gristmill.model.events import (
+    Assumed,
+    NothingToDo,
+    Published,
+    Retrying,
+    RunFailed,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+)
 from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
 from gristmill.run import records
@@ -22,6 +31,7 @@ from gristmill.run.checking import Acceptance, add_acceptances
 from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
 from gristmill.run.derivation import RULES_CHANGED, document_path, dump_derivation, load_derivation
+from gristmill.run.inferring import write_first_contracts
 from gristmill.run.landing import land
 from gristmill.run.memo import adopt, remember
 from gristmill.run.models import predict, train
@@ -304,6 +314,10 @@ def _publish(ctx: Context, record: RunRecord, progress: _Progress, message: str)
     )
     store.delete_branch(record.run)
     closed = _close(ctx, record, progress, "published", head=head)
+    if ctx.modules:
+        for name, path in write_first_contracts(store, ctx.graph, ctx.root, closed).items():
+            shown = path.relative_to(ctx.root).as_posix()
+            ctx.listener(Assumed(name=name, text=f'written down in {shown}; let it hold with contract="{shown}"'))
     undo = f"gristmill revert {head[:7]}" + ("" if record.on == "main" else f" --on {record.on}")
     ctx.listener(Published(run=record.run, on=record.on, commit=head, undo=undo))
     return closed

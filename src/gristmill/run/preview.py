@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gristmill.contracts.sqltext import quote
 from gristmill.define import Node
 from gristmill.define.expressions import expression
 from gristmill.errors import NotFound, UsageError, did_you_mean
