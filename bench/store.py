@@ -533,7 +533,7 @@ def _many_files(side: Ours, count: int) -> None:
     from gristmill.store.objects import ColumnStats
     from gristmill.store.tables import Edit, apply_edit
 
-    side.append(rows(np.arange(10_000_000, 10_000_400)))
+    side.append(rows(np.arange(10_000_000, 10_070_000)))
     store = side.store
     tx = store.begin("main")
     state = tx.state("t")
@@ -541,12 +541,12 @@ def _many_files(side: Ours, count: int) -> None:
 
     model = next(file for file in live_files(tx.pending.get, state) if file.kind == "parquet")
     field = tx.schema_of("t").field("id").id
-    first = store.counters.reserve(state.uuid, "row", count * 400)
+    first = store.counters.reserve(state.uuid, "row", count * 70_000)
     added = []
     for number in range(count):
-        low = 10_000_000 + 400 * number
-        stats = {**model.stats, field: ColumnStats(0, low, low + 399, 0, 1)}
-        added.append(msgspec.structs.replace(model, first_row_id=first + number * 400, stats=stats))
+        low = 10_000_000 + 70_000 * number
+        stats = {**model.stats, field: ColumnStats(0, low, low + 69_999, 0, 1)}
+        added.append(msgspec.structs.replace(model, first_row_id=first + number * 70_000, stats=stats))
     tx.set_table("t", apply_edit(tx.pending.get, tx.pending.put, state, Edit(added=added)))
     tx.commit()
 
