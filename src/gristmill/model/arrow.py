@@ -173,6 +173,8 @@ def _is_list_view(arrow: pa.DataType) -> bool:
 def _primitive(arrow: pa.DataType, where: str) -> Type:
     if isinstance(arrow, pa.UuidType):
         return "uuid"
+    if isinstance(arrow, pa.Bool8Type):
+        return "boolean"
     if isinstance(arrow, pa.BaseExtensionType):
         return _type(arrow.storage_type, 0, _zero, where)
     if t.is_dictionary(arrow) or t.is_run_end_encoded(arrow):

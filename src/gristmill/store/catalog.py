@@ -90,6 +90,7 @@ class Catalog:
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             db.set_busy_timeout(60_000)
             db.execute("pragma mmap_size=0; pragma foreign_keys=0; pragma fullfsync=1; pragma checkpoint_fullfsync=1")
+            db.execute("pragma wal_autocheckpoint=256; pragma journal_size_limit=1048576")
             if db.pragma("journal_mode") != "wal":
                 with locked(self.folder / "catalog.lock"):
                     db.execute("pragma journal_mode=wal")

@@ -1,7 +1,8 @@
 """Scan plans as DuckDB SQL: the only place that turns one into a query.
 
 DuckDB is imported when it is first needed. Files without dead rows are read in one ``read_parquet`` by field
-id; a file with dead rows is a branch of its own that tests one bit per row (joins cost several times as much);
+id; a large file with dead rows is a branch of its own that tests one bit per row (joins cost several times as
+much), and small ones share a branch;
 a file whose nested columns looked different is projected field by field, because DuckDB finds the children of
 structs by name.
 """
@@ -11,8 +12,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import blake3
 import msgspec
 
 from gristmill.model.predicates import to_sql
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 65_536
+TOGETHER = 16_384
+"""Files of at most so many rows are read in one go even where rows of them are dead."""
 
 
 class ScanSql(msgspec.Struct, frozen=True):
@@ -46,7 +51,7 @@ def scan_sql(plan: ScanPlan) -> ScanSql:
     """Return the query of a plan; `bind` makes a connection ready for it."""
     variables: dict[str, bytes] = {}
     frames: dict[str, object] = {}
-    clean: OrderedDict[tuple[tuple[Field | None, ...], bool], list[ScanFile]] = OrderedDict()
+    groups: OrderedDict[tuple[tuple[Field | None, ...], bool, bool | None], list[ScanFile]] = OrderedDict()
     inlined: dict[Schema, list[ScanFile]] = {}
     branches: list[str] = []
     needed = _needed(plan)
@@ -54,11 +59,12 @@ def scan_sql(plan: ScanPlan) -> ScanSql:
         shapes = _odd_shapes(needed, file)
         if file.inline is not None:
             inlined.setdefault(file.schema, []).append(file)
-        elif file.rowset is not None:
+        elif file.rowset is not None and file.rows > TOGETHER:
             branches.append(_branch(plan, needed, shapes, [file], variables))
         else:
-            clean.setdefault((shapes, file.stored_ids), []).append(file)
-    branches += [_branch(plan, needed, key[0], files, variables) for key, files in clean.items()]
+            keep = None if file.rowset is None else file.rowset.keep
+            groups.setdefault((shapes, file.stored_ids, keep), []).append(file)
+    branches += [_branch(plan, needed, key[0], files, variables) for key, files in groups.items()]
     branches += [_inline_branch(plan, needed, schema, files, frames) for schema, files in inlined.items()]
     if not branches:
         branches = [_empty(plan)]
@@ -103,8 +109,7 @@ def _branch(
         # read_parquet refuses an empty map; a column that no file has costs nothing.
         mapping.append(_mapped(ROW_ID_FIELD, ROW_ID, "long"))
     source = f"read_parquet([{paths}], schema=MAP{{{', '.join(mapping)}}})"
-    bits = files[0].rowset
-    condition = f" WHERE {_bit_test(bits, position, variables)}" if bits is not None else ""
+    condition = f" WHERE {_bit_test(files, position, variables)}" if files[0].rowset is not None else ""
     inner = f"SELECT {', '.join(columns) or '1 AS one'} FROM {source}{condition}"
     return _outer(plan, inner)
 
@@ -135,20 +140,29 @@ def _per_file(files: Sequence[ScanFile], attribute: str) -> str:
     return f"([{', '.join(map(str, values))}]::BIGINT[])[(file_index + 1)::INTEGER]"
 
 
-def _bit_test(rowset: RowSet, position: str, variables: dict[str, bytes]) -> str:
-    name = f"gm_{rowset.id}"
-    variables[name] = _bits(rowset)
-    return f"get_bit(getvariable('{name}'), ({position})::INTEGER) = {1 if rowset.keep else 0}"
+def _bit_test(files: Sequence[ScanFile], position: str, variables: dict[str, bytes]) -> str:
+    """Return the condition that tests one bit per row; small files share one string of bits."""
+    rowsets = [file.rowset for file in files if file.rowset is not None]
+    if len(files) == 1:
+        name, bits, at = f"gm_{rowsets[0].id}", _bits([0], rowsets, 262_144), position
+    else:
+        starts = list(accumulate((file.rows for file in files), initial=0))
+        name = f"gm_{blake3.blake3(''.join(rowset.id for rowset in rowsets).encode()).hexdigest()[:24]}_{len(files)}"
+        bits = _bits(starts, rowsets, starts[-1])
+        at = f"([{', '.join(map(str, starts[:-1]))}]::INTEGER[])[(file_index + 1)::INTEGER] + {position}"
+    variables[name] = bits
+    return f"get_bit(getvariable('{name}'), ({at})::INTEGER) = {1 if rowsets[0].keep else 0}"
 
 
-def _bits(rowset: RowSet) -> bytes:
-    """Return the positions as a bit string that is long enough for any file."""
+def _bits(starts: Sequence[int], rowsets: Sequence[RowSet], length: int) -> bytes:
+    """Return the positions as a bit string; those of each file begin at its start."""
     import numpy as np
     from pyroaring import BitMap
 
-    positions = np.asarray(BitMap.deserialize(rowset.positions).to_array(), dtype=np.int64)
-    flags = np.zeros(262_144, dtype=np.uint8)
-    flags[positions] = 1
+    flags = np.zeros(length, dtype=np.uint8)
+    for start, rowset in zip(starts, rowsets, strict=False):
+        positions = np.asarray(BitMap.deserialize(rowset.positions).to_array(), dtype=np.int64)
+        flags[start + positions] = 1
     return np.packbits(flags).tobytes()
 
 

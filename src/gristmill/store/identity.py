@@ -81,7 +81,7 @@ def without_moved(
 ) -> tuple[Rows, Rows, Identities, Identities]:
     """Leave out rows that only changed their place: same id, same sequence number on both sides."""
     before, after = pairs(ids_left), pairs(ids_right)
-    if not len(before) or not len(after):
+    if not len(np.intersect1d(before["sequence"], after["sequence"])):
         return left, right, ids_left, ids_right
     same = np.intersect1d(before, after)
     if not len(same):
