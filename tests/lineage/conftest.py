@@ -46,7 +46,8 @@ def shifted(orders: pa.Table) -> pa.Table:
 
 @project.step("marts.ranked", reads=[clean], key="id", schema={"id": "int64", "rank": "int64"})
 def ranked(orders: pa.Table) -> pa.Table:
-    return pa.table({"id": orders["id"], "rank": list(range(len(orders)))})
+    ids = sorted(orders["id"].to_pylist())
+    return pa.table({"id": ids, "rank": list(range(len(ids)))})
 
 project.sql("marts.days", "select day, max(value) as most from clean.orders group by day", reads=[clean], key="day")
 project.sql("marts.top", "with a as (select * from clean.orders) select max(value) as m from a", reads=[clean])

@@ -7,7 +7,7 @@ is not, the relation is computed as it was and joined back to the path by what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Literal
@@ -149,12 +149,13 @@ class _Tracer:
             else:
                 predicates = [_moved(value, node.parent, path.relation) for value in node.predicates]
                 made.append(replace(path, relation=ops.Filter(path.relation, predicates)))
-        members = [value for value in node.predicates if isinstance(value, ops.InSubquery)]
+        tests = list(_conjuncts(node.predicates))
+        members = [value for value in tests if isinstance(value, ops.InSubquery)]
         for member in members:
             inner, more = self.of(member.rel)
             notes = [*notes, *more]
             made += [self._member(node, member, path) for path in inner]
-        others = [value for value in node.predicates if value not in members]
+        others = [value for value in tests if value not in members]
         return made, [*notes, *self._subqueries([*others, *(member.needle for member in members)])]
 
     def _member(self, node: ops.Filter, member: ops.InSubquery, path: Path) -> Path:
@@ -253,6 +254,15 @@ def _row(relation: ops.Relation) -> dict[str, ops.Value]:
 
 def _fields(relation: ops.Relation) -> dict[str, ops.Value]:
     return {name: ops.Field(relation, name) for name in relation.schema.names}
+
+
+def _conjuncts(values: Iterable[ops.Value]) -> Iterator[ops.Value]:
+    """Yield the conditions that must all hold."""
+    for value in values:
+        if isinstance(value, ops.And):
+            yield from _conjuncts((value.left, value.right))
+        else:
+            yield value
 
 
 def _windows(values: Iterable[ops.Value]) -> list[ops.WindowFunction]:
