@@ -43,6 +43,10 @@ CODES: dict[str, str] = {
     "GM-D118": "A file cannot be read: it is damaged, or not of the format that its source says.",
     "GM-D119": "The files of a source have types that do not go together.",
     "GM-D120": "A file changed while it was being read. Run again when it is complete.",
+    "GM-D121": "Too many rows lie within `lag` of a cursor's end to be told apart without a key. Give `key=`, or a "
+    "shorter lag.",
+    "GM-D122": "Rows have no value in the column that a query is read by, and would never be read. Leave them out, or "
+    "fill the column.",
     "GM-D210": "The rows do not have the columns of the table they are written to.",
     "GM-D211": "A column that requires a value has none in some rows.",
     "GM-D212": "Values do not fit the type of their column without loss.",
@@ -54,6 +58,9 @@ CODES: dict[str, str] = {
     "GM-E011": "A file of the store could not be written.",
     "GM-E020": "A table could not be computed. `gristmill preview` computes a few of its rows.",
     "GM-E030": "A worker process ended before it had answered; it may have run out of memory.",
+    "GM-E040": "A database cannot be reached. Check its address, and that its server runs.",
+    "GM-E041": "A database refused a query, or broke off. The message is the database's own.",
+    "GM-E042": "The driver of a database is not installed.",
     "GM-L001": "The table has no key. Name rows by a condition, a row id, or the unit and line that delivered them.",
     "GM-L002": "The values given are not those of the table's key: too many, too few, or of another type.",
     "GM-L003": "Only what sources landed has units and lines. Name rows of other tables by key, condition or row id.",

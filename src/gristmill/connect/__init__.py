@@ -4,7 +4,9 @@ Start with ``values.py`` (what a source hands over), then ``file_source.py``. De
 ``csv_text`` (bytes to records), ``csv_scan`` (where records start), ``csv_cells`` (records to typed columns),
 ``csv_read`` (rows, origin, rejects); ``csv_dialect`` and ``csv_infer`` guess what was not declared.
 ``json_*`` and ``columnar`` do the same for JSON, Parquet, Arrow and Feather; ``places`` opens and unpacks.
-Imports ``model`` and ``errors`` only. Engines and drivers are imported when used.
+A query of a database is ``query_source``, with ``windows`` for cursors and ``databases`` for connections; ``pg_read``,
+``arrow_read`` and ``row_read`` are the three ways in which results come.
+Imports ``model``, ``errors``, and the store's content digest. Engines and drivers are imported when used.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from gristmill.connect.file_export import Exported, export
     from gristmill.connect.file_source import FilesSource, files
     from gristmill.connect.frame_source import FrameSource, frame
+    from gristmill.connect.query_source import QuerySource, query
     from gristmill.connect.values import Chunk, Column, Dialect, Found, Reject, Shape, UnitRows
 
 _HOMES = {
@@ -24,6 +27,8 @@ _HOMES = {
     "files": "file_source",
     "FrameSource": "frame_source",
     "frame": "frame_source",
+    "QuerySource": "query_source",
+    "query": "query_source",
     **dict.fromkeys(("Chunk", "Column", "Dialect", "Found", "Reject", "Shape", "UnitRows"), "values"),
 }
 
@@ -35,12 +40,14 @@ __all__ = [
     "FilesSource",
     "Found",
     "FrameSource",
+    "QuerySource",
     "Reject",
     "Shape",
     "UnitRows",
     "export",
     "files",
     "frame",
+    "query",
 ]
 
 

@@ -27,6 +27,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         modified_ns: modification time as found, 0 where there is none.
         digest: blake3 (hex) of the bytes as found; None where it was not needed to tell the status.
         status: ``new``, ``changed``, ``same`` (as landed) or ``gone`` (landed once, not there now).
+        detail: what the connector needs to read it, such as where a query's window begins.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     modified_ns: int = 0
     digest: str | None = None
     status: Status = "new"
+    detail: dict[str, str] = {}
 
 
 class Column(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gristmill.connect.windows import without_old_sets
 from gristmill.contracts import quarantine
 from gristmill.contracts.kinds import quote
 from gristmill.contracts.quarantine import SetAside
@@ -157,15 +158,18 @@ def _land_units(
     checked = check_staged(ctx, tx, node, staged, rules=rules, run=reading.run, delivery=delivery)
     kept = _without_duplicates(ctx, tx, node, checked.staged)
     ledgers = _ledgers(ctx, checked, kept, reading, copies)
-    _write(tx, node, kept, replaced)
+    whole = bool(replaced) and {unit.number for unit in known.values()} <= set(replaced)
+    gone = {"rows_gone": str(_gone(ctx, tx, node, kept))} if whole and node.key else {}
+    _write(tx, node, kept, replaced, whole=whole)
     write_aside(tx, node.name, checked.aside, replaced_units=replaced)
     landed = {
-        unit.name: msgspec.structs.replace(unit, ledger=ledgers[unit.number]) for unit in reading.units().values()
+        unit.name: msgspec.structs.replace(unit, ledger=ledgers[unit.number], detail={**unit.detail, **gone})
+        for unit in reading.units().values()
     }
     for unit in landed.values():
         _assert_balanced(node.name, unit)
         ctx.listener(UnitLanded(source=node.name, unit=unit.name, ledger=unit.ledger))
-    tx.put_units(node.name, {**known, **landed})
+    tx.put_units(node.name, without_old_sets({**known, **landed}))
     tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
     write_checks(ctx, tx, node)
     total = sum((unit.ledger for unit in landed.values()), Ledger())
@@ -313,9 +317,24 @@ def _without_duplicates(ctx: Context, tx: Transaction, node: Node, staged: Stage
     return tx.stage(node.name, SqlSource(connection, sql))
 
 
-def _write(tx: Transaction, node: Node, staged: Staged, replaced: Sequence[int]) -> None:
+def _gone(ctx: Context, tx: Transaction, node: Node, staged: Staged) -> int:
+    """Count the stored rows whose key a delivery of the whole table no longer has."""
+    from gristmill.store import compute
+
+    connection = ctx.kernel.connection
+    compute.register(connection, "_gristmill_before", tx.scan(node.name))
+    compute.register(connection, "_gristmill_after", staged.scan)
+    same = " AND ".join(f"a.{quote(name)} = b.{quote(name)}" for name in node.key)
+    sql = f"SELECT count(*) FROM _gristmill_before b ANTI JOIN _gristmill_after a ON {same}"
+    return int(connection.execute(sql).fetchall()[0][0])
+
+
+def _write(tx: Transaction, node: Node, staged: Staged, replaced: Sequence[int], *, whole: bool) -> None:
     from gristmill.model.predicates import In
 
+    if whole:  # every row of the table is delivered again; rows that stay keep their ids
+        tx.replace(node.name, staged)
+        return
     if replaced:
         tx.delete(node.name, where=In(ORIGIN_UNIT, tuple(replaced)))
     if node.key:

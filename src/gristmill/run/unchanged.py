@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gristmill.store import Store
 
 KIND = "unchanged"
-_CONNECTORS = {"FilesSource": "files"}
+_CONNECTORS = {"FilesSource": "files", "QuerySource": "query"}
 
 
 class SourceNote(msgspec.Struct, frozen=True):
@@ -141,16 +141,16 @@ def _encoded_sources(ctx: Context) -> tuple[SourceNote, ...] | None:
         if node.kind != "source":
             continue
         kind = _CONNECTORS.get(type(node.connector).__name__)
-        if kind is None:
+        if kind is None or not getattr(node.connector, "portable", True):
             return None
         notes.append(SourceNote(node.name, kind, msgspec.msgpack.encode(node.connector)))
     return tuple(notes)
 
 
 def _decoded(source: SourceNote):  # type: ignore[no-untyped-def]
-    from gristmill.connect import FilesSource
+    from gristmill.connect import FilesSource, QuerySource
 
-    return msgspec.msgpack.decode(source.value, type=FilesSource)
+    return msgspec.msgpack.decode(source.value, type=QuerySource if source.connector == "query" else FilesSource)
 
 
 def _key(on: str, settings: Settings, parameters: Mapping[str, object], select: Sequence[str]) -> str:
