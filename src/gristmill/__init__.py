@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gristmill.api.checking import check as check
     from gristmill.api.expressions import ibis_connection as ibis_connection
     from gristmill.api.project import Project as Project
+    from gristmill.api.stores import Store as Store
     from gristmill.api.stores import open as open
     from gristmill.api.tracking import track as track
     from gristmill.connect import files as files
@@ -37,6 +38,7 @@ _HOME = {
     "GristmillError": "gristmill.errors",
     "Project": "gristmill.api.project",
     "asof_join": "gristmill.algebra",
+    "Store": "gristmill.api.stores",
     "check": "gristmill.api.checking",
     "files": "gristmill.connect",
     "frame": "gristmill.connect",
