@@ -38,7 +38,7 @@ def test_merge_and_restore(type_: Type) -> None:
     said = type_("merge", "fix")
     with gm.open(".gristmill") as store:
         assert len(store["main"]["t"]) == 5
-    assert "already" in type_("merge", "fix").err
+    assert "nothing to do" in type_("merge", "fix").err
     type_(*said.err.split("undo: gristmill ")[1].split())
     with gm.open(".gristmill") as store:
         assert len(store["main"]["t"]) == 4

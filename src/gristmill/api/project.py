@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gristmill.engines.kernel import Kernel
     from gristmill.run.checking import Acceptance
     from gristmill.run.context import Context
+    from gristmill.run.execute import Request
     from gristmill.run.plan import Plan
     from gristmill.store import Store
 
@@ -174,12 +175,31 @@ class Project(Definitions, Follows):
 
         Returns a RunResult; ``.ok`` is False where a check said no, and nothing was published.
         """
+        from gristmill.run.execute import Request
+
+        return self._execute(Request(on=self.branch(on), select=select, message=message), params, listener)
+
+    def merge(
+        self, source: str, *, into: str | None = None, message: str = "", listener: Listener = silent
+    ) -> RunResult:
+        """Bring what one branch changed into another: source tables are merged row by row, then what is computed
+        from them is computed again, checked, and all of it becomes one commit.
+
+        Raises Conflict, changing nothing, where both sides changed the same thing.
+        """
+        from gristmill.run.execute import Request
+
+        return self._execute(
+            Request(on=self.branch(into), merge=source, message=message or f"merge {source}"), None, listener
+        )
+
+    def _execute(self, request: Request, params: Mapping[str, object] | None, listener: Listener) -> RunResult:
         from gristmill.run.execute import execute
         from gristmill.run.unchanged import settled
 
         with self.context(parameters=params, listener=listener) as ctx:
             try:
-                record = execute(ctx, on=self.branch(on), select=select, message=message)
+                record = execute(ctx, request)
             except GristmillError:
                 self._tell(listener)
                 raise
@@ -207,14 +227,19 @@ class Project(Definitions, Follows):
 
         What the run finished is taken over; what it did not reach is computed now.
         """
-        from gristmill.run.execute import execute
+        from gristmill.run.execute import Request, execute
         from gristmill.run.records import load
 
         record = load(self.store, run)
         with self.context(listener=listener) as ctx:
-            return RunResult(
-                execute(ctx, on=record.on, select=record.selected, accept=accept, message=f"publish {record.run}")
+            request = Request(
+                on=record.on,
+                select=record.selected,
+                accept=accept,
+                message=f"publish {record.run}",
+                merge=record.merged,
             )
+            return RunResult(execute(ctx, request))
 
     def preview(
         self,

@@ -35,7 +35,7 @@ from gristmill.run.inferring import write_first_contracts
 from gristmill.run.landing import land
 from gristmill.run.memo import adopt, remember
 from gristmill.run.models import predict, train
-from gristmill.run.plan import Step, make_plan
+from gristmill.run.plan import Plan, Step, make_plan
 from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import RunRecord, StageRecord, Status
 from gristmill.run.rules import rules_of, write_checks
@@ -61,65 +61,88 @@ class _Progress:
     broken: set[str] = field(default_factory=set)
 
 
-def execute(
-    ctx: Context, *, on: str, select: Sequence[str] = (), message: str = "", accept: Sequence[Acceptance] = ()
-) -> RunRecord:
-    """Bring a branch up to date with its sources and definitions.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a run is asked for.
 
     Args:
-        ctx: the run.
         on: the branch; a new one is made from ``main``.
         select: selectors of what to bring up to date; empty means everything.
         message: the commit's message.
         accept: failing rules that may pass, each with a reason and an end.
+        merge: a branch whose changes are taken in first; then only derived tables are brought up to date.
+    """
+
+    on: str
+    select: Sequence[str] = ()
+    message: str = ""
+    accept: Sequence[Acceptance] = ()
+    merge: str | None = None
+
+
+def execute(ctx: Context, request: Request) -> RunRecord:
+    """Bring a branch up to date with its sources and definitions.
 
     Returns the record: ``published``, ``unchanged`` or ``failed`` (kept on ``run/N``, the branch untouched).
 
-    Raises Stale where the branch kept moving; user and engine errors after the run was recorded as failed.
+    Raises Stale where the branch kept moving, Conflict where a merge needs a person; user and engine errors after
+    the run was recorded as failed.
     """
     for attempt in range(_TRIES):
         try:
-            return _attempt(ctx, on=on, select=select, message=message, accept=accept)
+            return _attempt(ctx, request)
         except Stale:
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError("unreachable")
 
 
-def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str, accept: Sequence[Acceptance]) -> RunRecord:
-    store = ctx.store
+def _attempt(ctx: Context, request: Request) -> RunRecord:
+    store, on = ctx.store, request.on
     base = store.resolve(on if on in store.branches() else "main")
-    resumed = unfinished(store, on=on, base=base)
+    merged = store.resolve(request.merge) if request.merge else ""
+    resumed = unfinished(store, on=on, base=base, merged=merged)
     start = resumed or base
-    plan = make_plan(ctx, store.snapshot(start), on=on, select=select)
-    if plan.empty and start == base:
+    plan = make_plan(ctx, store.snapshot(start), on=on, select=request.select)
+    if plan.empty and start == base and not merged:
         if on not in store.branches():
             store.create_branch(on, at=base)
         ctx.listener(NothingToDo(on=on, commit=base, held=plan.held))
         return RunRecord(run="", on=on, base=base, status="unchanged", started_us=ctx.run_time_us, head=base)
-    run = records.next_run(store)
     record = RunRecord(
-        run=run,
+        run=records.next_run(store),
         on=on,
         base=base,
         status="running",
         started_us=ctx.run_time_us,
-        selected=tuple(select),
+        selected=tuple(request.select),
         parameters={name: repr(value) for name, value in ctx.parameters.items()},
         environment=records.environment(ctx.root),
         process=records.this_process(),
         resumed=resumed or "",
+        merged=merged,
     )
     records.save(store, record)
-    store.create_branch(run, at=start)
-    ctx.listener(RunStarted(run=run, on=on, base=base, tables=len(plan.steps)))
+    store.create_branch(record.run, at=start)
+    ctx.listener(RunStarted(run=record.run, on=on, base=base, tables=len(plan.steps)))
+    return _work(ctx, record, request, plan)
+
+
+def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunRecord:
+    """Run the steps of a plan on the run's branch and publish; whatever happens is recorded."""
+    store, run = ctx.store, record.run
     progress = _Progress()
     try:
-        add_acceptances(ctx, run, accept)
-        for step in plan.steps:
+        add_acceptances(ctx, run, request.accept)
+        steps = plan.steps
+        if record.merged:
+            store.merge(record.merged, into=run)
+            steps = make_plan(ctx, store.snapshot(run), on=record.on).steps
+            steps = tuple(step for step in steps if step.kind != "source")
+        for step in steps:
             _with_retries(ctx, run, step, progress)
             records.save(store, _record(record, progress, "running"))
-        return _finish(ctx, record, progress, message)
+        return _finish(ctx, record, progress, request.message)
     except Stale:
         store.delete_branch(run)
         _close(ctx, record, progress, "stopped", message="the branch moved; planned again")
@@ -133,13 +156,13 @@ def _attempt(ctx: Context, *, on: str, select: Sequence[str], message: str, acce
         raise
 
 
-def unfinished(store: Store, *, on: str, base: str) -> str | None:
+def unfinished(store: Store, *, on: str, base: str, merged: str = "") -> str | None:
     """Return the run branch to go on from: the newest of this branch and base that ended early and was not refused.
 
     What it finished is not done again.
     """
     for record in records.history(store, limit=_LOOK_BACK):
-        if record.on != on or record.base != base:
+        if (record.on, record.base, record.merged) != (on, base, merged):
             continue
         ended_early = record.status in ("stopped", "failed") or (record.status == "running" and not record.alive)
         if ended_early and not record.blocked and record.run in store.branches():
@@ -309,8 +332,9 @@ def _publish(ctx: Context, record: RunRecord, progress: _Progress, message: str)
         record.run,
         into=record.on,
         base=record.base,
-        message=message or _summary(progress),
+        message=message or _summary(record, progress),
         meta={"run": record.run},
+        merged=record.merged or None,
     )
     store.delete_branch(record.run)
     closed = _close(ctx, record, progress, "published", head=head)
@@ -323,7 +347,9 @@ def _publish(ctx: Context, record: RunRecord, progress: _Progress, message: str)
     return closed
 
 
-def _summary(progress: _Progress) -> str:
+def _summary(record: RunRecord, progress: _Progress) -> str:
+    if record.merged:
+        return f"merge {record.merged[:7]}"
     names = [stage.name for stage in progress.stages if stage.changed]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"run: {shown}" if names else "run"

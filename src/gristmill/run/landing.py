@@ -208,15 +208,16 @@ def _table_schema(shape: Shape) -> pa.Schema:
     return pa.schema([*shape.schema, *(pa.field(name, pa.int64()) for name in ORIGIN_COLUMNS)])
 
 
-def _numbers(fresh: Sequence[Found], known: Mapping[str, Unit]) -> dict[str, int]:
-    following = max((unit.number for unit in known.values()), default=0) + 1
-    numbers = {}
-    for found in fresh:
-        if found.name in known:
-            numbers[found.name] = known[found.name].number
-        else:
-            numbers[found.name] = following
-            following += 1
+def _numbers(store: Store, source: str, fresh: Sequence[Found], known: Mapping[str, Unit]) -> dict[str, int]:
+    """Return the number of each unit: the one it has, or a new one that no other branch gives out."""
+    numbers = {found.name: known[found.name].number for found in fresh if found.name in known}
+    new = [found.name for found in fresh if found.name not in known]
+    if new:
+        taken = max((unit.number for unit in known.values()), default=0)
+        first = store.new_units(source, len(new))
+        while first <= taken:
+            first = store.new_units(source, len(new))
+        numbers |= {name: first + offset for offset, name in enumerate(new)}
     return numbers
 
 
@@ -227,7 +228,7 @@ class _Reading:
         self, ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found], known: Mapping[str, Unit], run: str
     ) -> None:
         self.ctx, self.node, self.shape, self.fresh, self.run = ctx, node, shape, fresh, run
-        self.numbers = _numbers(fresh, known)
+        self.numbers = _numbers(ctx.store, node.name, fresh, known)
         self.rejects: list[SetAside] = []
         self.delivered: dict[int, int] = {}
         self._units: dict[int, Unit] = {}

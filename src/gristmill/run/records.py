@@ -62,6 +62,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     process: str = ""
     resumed: str = ""
+    merged: str = ""
 
     @property
     def blocked(self) -> bool:

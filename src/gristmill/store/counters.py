@@ -34,6 +34,10 @@ class Counters:
             self._blocks[slot] = (start + count, end)
             return start
 
+    def take(self, lineage: str, name: str, count: int) -> int:
+        """Return the first of ``count`` consecutive numbers, without setting a block aside for later."""
+        return self._take(lineage, name, count)
+
     def _take(self, lineage: str, name: str, count: int) -> int:
         with self._catalog.write(lasting=False) as db:
             db.execute(

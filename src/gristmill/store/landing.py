@@ -39,6 +39,7 @@ def publish(
     message: str,
     meta: Mapping[str, str] | None,
     guard: Guard | None,
+    merged: str | None = None,
 ) -> str:
     """See `gristmill.store.Store.publish`."""
     theirs, start = history.resolve(store, source), history.resolve(store, base)
@@ -46,6 +47,8 @@ def publish(
     tx = _laid_on(store, into, start, store.tree_of(theirs), message, {**(meta or {}), "published_from": theirs.hex()})
     tx.whole |= set(tree_changes(tx.pending.get, tx.base_tree, tx.tree)["tables"])
     tx.starts = True
+    if merged is not None:
+        tx.also = (history.resolve(store, merged),)
     return tx.commit(guard=guard)
 
 
@@ -138,11 +141,17 @@ DERIVED = "derived"
 DERIVATION = "derived/{}.json"
 """The document in which a derived table's inputs are noted."""
 
+MODEL = "models/{}.json"
+"""Where what is noted about a model's files lies."""
+
+NOTES = ("derived/", "history/", "lineage/", "models/")
+"""Documents that go with what was computed, and are written anew with it."""
+
 
 def _leave_derived(tx: Transaction, head: Tree) -> None:
-    """Leave out of a merge the derived tables that both sides have computed: rows of two truths make no third one.
+    """Leave out of a merge what both sides have computed, tables and models: two truths make no third one.
 
-    Ours stays, with the note of the inputs that it was made from; those differ now, so that the next run makes it anew.
+    Ours stays, with the notes that go with it; its inputs differ now, so that the next run makes it anew.
     """
     get = tx.pending.get
     ours = tree_changes(get, tx.base_tree, head)
@@ -154,6 +163,12 @@ def _leave_derived(tx: Transaction, head: Tree) -> None:
         note = DERIVATION.format(name)
         tx.put_entries("tables", {name: before})
         tx.put_entries("documents", {note: map_get(get, tx.base_tree.documents, note)})
+    for path in ours["documents"].keys() & theirs["documents"].keys():
+        if path.startswith(NOTES):
+            tx.put_entries("documents", {path: ours["documents"][path][0]})
+    for name in ours["files"].keys() & theirs["files"].keys():
+        if MODEL.format(name) in ours["documents"]:
+            tx.put_entries("files", {name: ours["files"][name][0]})
 
 
 def cherry_pick(store: Store, ref: str, *, on: str) -> str:

@@ -203,6 +203,10 @@ class Store:
                         raise
         raise AssertionError
 
+    def new_units(self, source: str, count: int) -> int:
+        """Return the first of ``count`` unit numbers of a source that no branch has had or will get."""
+        return 1 + self.counters.take(f"source:{source}", "unit", count)
+
     def publish(
         self,
         source_branch: str,
@@ -212,6 +216,7 @@ class Store:
         message: str,
         meta: Mapping[str, str] | None = None,
         guard: Guard | None = None,
+        merged: str | None = None,
     ) -> str:
         """Make ``into`` hold what a branch holds, as one commit on its head, and return it.
 
@@ -226,11 +231,14 @@ class Store:
             message: why.
             meta: kept with the commit.
             guard: looks at the result before the branch moves.
+            merged: a commit whose changes the source branch has taken in, to be the second parent.
 
         Raises:
             Stale: both sides touched the same table, unit or document; names them.
         """
-        return landing.publish(self, source_branch, into=into, base=base, message=message, meta=meta, guard=guard)
+        return landing.publish(
+            self, source_branch, into=into, base=base, message=message, meta=meta, guard=guard, merged=merged
+        )
 
     def merge(self, source: str, *, into: str, message: str | None = None, guard: Guard | None = None) -> str:
         """Bring what ``source`` changed since it parted from ``into`` into it; returns the commit.

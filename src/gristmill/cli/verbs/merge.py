@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gristmill.cli.options import branch_of, json_option, on_option, open_store, project_options
+from gristmill.cli.options import json_option, on_option, open_project, project_options
 
 
 @click.command("merge")
@@ -17,26 +17,18 @@ from gristmill.cli.options import branch_of, json_option, on_option, open_store,
 @json_option
 def command(
     source: str, on: str | None, message: str | None, folder: Path | None, environment: str | None, as_json: bool
-) -> None:
-    """Bring what BRANCH changed since it parted from --on (main) into it, row by row.
+) -> int:
+    """Bring what BRANCH changed since it parted from --on (main) into it: source tables row by row, then what is
+    computed from them, checked, as one commit.
 
-    Where both sides changed the same row, nothing is changed and you are told which (exit code 4). Tables that are
-    computed from others are computed again by the next `gristmill run`.
+    Where both sides changed the same row, nothing is changed and you are told which (exit code 4).
 
     \b
     gristmill merge fix/orders
     """
-    from gristmill.cli.output import emit, say
+    from gristmill.cli.render import listener
 
-    store, settings = open_store(folder, environment)
-    branch = branch_of(settings, on)
-    before = store.resolve(branch)
-    commit = store.merge(source, into=branch, message=message)
-    undo = f"gristmill restore {before[:12]} --on {branch}"
-    if as_json:
-        emit("merged", source=source, branch=branch, commit=commit, before=before, undo=undo)
-    elif commit == before:
-        say(f"{branch} has everything of {source} already")
-    else:
-        say(f"merged {source}: {branch} is at {commit[:7]}   (look: gristmill diff {before[:7]} {commit[:7]})")
-        say(f"undo: {undo}")
+    project = open_project(folder, environment)
+    draw = listener(as_json=as_json)
+    result = project.merge(source, into=on, message=message or "", listener=draw)
+    return 0 if result.ok else 1
