@@ -48,6 +48,7 @@ CODES: dict[str, str] = {
     "GM-D122": "Rows have no value in the column that a query is read by, and would never be read. Leave them out, or "
     "fill the column.",
     "GM-D123": "The place that rows are exported to cannot hold a value. The message names row and column.",
+    "GM-D124": "Rows of a file that is imported do not fit. An import takes all rows or none; mend the file.",
     "GM-D210": "The rows do not have the columns of the table they are written to.",
     "GM-D211": "A column that requires a value has none in some rows.",
     "GM-D212": "Values do not fit the type of their column without loss.",
