@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from gristmill.connect import export
-from gristmill.errors import UsageError
+from gristmill.errors import DataError, UsageError
 
 ROWS = pa.table(
     {
@@ -40,7 +40,7 @@ def test_a_failure_leaves_the_old_file_and_no_part_of_the_new(tmp_path: Path) ->
     target = tmp_path / "rows.ndjson"
     target.write_text("old")
     bad = pa.table({"x": [1.0, float("nan")]})
-    with pytest.raises(ValueError, match="JSON compliant"):
+    with pytest.raises(DataError, match="row 2 holds nan in column `x`"):
         export(bad.to_reader(), target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]

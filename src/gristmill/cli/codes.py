@@ -47,6 +47,8 @@ CODES: dict[str, str] = {
     "shorter lag.",
     "GM-D122": "Rows have no value in the column that a query is read by, and would never be read. Leave them out, or "
     "fill the column.",
+    "GM-D123": "The place that rows are exported to cannot hold a value. The message names row and column.",
+    "GM-D124": "Rows of a file that is imported do not fit. An import takes all rows or none; mend the file.",
     "GM-D210": "The rows do not have the columns of the table they are written to.",
     "GM-D211": "A column that requires a value has none in some rows.",
     "GM-D212": "Values do not fit the type of their column without loss.",
@@ -61,6 +63,7 @@ CODES: dict[str, str] = {
     "GM-E040": "A database cannot be reached. Check its address, and that its server runs.",
     "GM-E041": "A database refused a query, or broke off. The message is the database's own.",
     "GM-E042": "The driver of a database is not installed.",
+    "GM-E043": "An export writes over tables that exports have made, and over no others.",
     "GM-L001": "The table has no key. Name rows by a condition, a row id, or the unit and line that delivered them.",
     "GM-L002": "The values given are not those of the table's key: too many, too few, or of another type.",
     "GM-L003": "Only what sources landed has units and lines. Name rows of other tables by key, condition or row id.",

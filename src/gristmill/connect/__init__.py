@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gristmill.connect.database_export import export_table_to_database, is_database
     from gristmill.connect.file_export import Exported, export
     from gristmill.connect.file_source import FilesSource, files
     from gristmill.connect.frame_source import FrameSource, frame
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Exported": "file_export",
     "export": "file_export",
+    "export_table_to_database": "database_export",
+    "is_database": "database_export",
     "FilesSource": "file_source",
     "files": "file_source",
     "FrameSource": "frame_source",
@@ -45,8 +48,10 @@ __all__ = [
     "Shape",
     "UnitRows",
     "export",
+    "export_table_to_database",
     "files",
     "frame",
+    "is_database",
     "query",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gristmill.errors import EngineError, UsageError, did_you_mean
+from gristmill.errors import DataError, EngineError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,18 +36,25 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     rows: int
     size_bytes: int
+    changed: bool = True
+    """False where the target held these rows already."""
 
 
 def export(rows: pa.RecordBatchReader, target: str | Path, *, format: str | None = None) -> Exported:
-    """Write a stream of rows to a local file, which appears only when it is complete.
+    """Write a stream of rows to a file, which appears only when it is complete.
 
     Args:
         rows: the rows; read once, batch by batch.
-        target: the file; an existing one is replaced.
+        target: the file, or any fsspec URL; an existing one is replaced.
         format: ``parquet`` (zstd), ``csv``, ``tsv``, ``ndjson`` or ``arrow``; by the ending where it is None.
 
-    Raises UsageError for an unknown format, EngineError where the file cannot be written.
+    Raises:
+        UsageError: the format is not known, or cannot hold nested values.
+        DataError: the format cannot hold a value; the message names row and column.
+        EngineError: the file cannot be written.
     """
+    if "://" in str(target):
+        return _export_remote(rows, str(target), format)
     path = Path(target)
     write = _WRITERS[_format(path, format)]
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -59,6 +67,25 @@ def export(rows: pa.RecordBatchReader, target: str | Path, *, format: str | None
     finally:
         temporary.unlink(missing_ok=True)
     return Exported(target=str(path), rows=count, size_bytes=path.stat().st_size)
+
+
+def _export_remote(rows: pa.RecordBatchReader, url: str, format: str | None) -> Exported:
+    """Write to a file here, then send it whole; credentials are the platform's own."""
+    import fsspec
+
+    from gristmill.connect.databases import redacted
+
+    kind = _format(Path(url.partition("?")[0]), format)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"export.{kind}"
+        count = _WRITERS[kind](rows, file)
+        try:
+            system, path = fsspec.core.url_to_fs(url)
+            system.makedirs(path.rpartition("/")[0], exist_ok=True)
+            system.put_file(str(file), path)
+        except (OSError, ImportError, ValueError) as error:
+            raise EngineError(f"the file could not be sent: {error}", where=redacted(url)) from error
+        return Exported(target=redacted(url), rows=count, size_bytes=file.stat().st_size)
 
 
 def _format(path: Path, given: str | None) -> Format:
@@ -115,13 +142,37 @@ def _delimited(delimiter: str) -> Callable[[pa.RecordBatchReader, Path], int]:
 
 
 def _ndjson(rows: pa.RecordBatchReader, path: Path) -> int:
+    from gristmill.connect.sql_values import not_finite, refuse
+
     count = 0
     with path.open("w", encoding="utf-8", newline="") as out:
         for batch in rows:
+            refuse(batch, count, not_finite, "which JSON cannot hold")
             for row in batch.to_pylist():
-                out.write(json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
-            count += batch.num_rows
+                count += 1
+                out.write(_line(row, count) + "\n")
     return count
+
+
+def _line(row: dict[str, object], number: int) -> str:
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        column = next((name for name, value in row.items() if not _fits(value)), "?")
+        raise DataError(
+            f"row {number} holds NaN or infinity within column `{column}`, which JSON cannot hold",
+            code="GM-D123",
+            where=f"row {number}, column {column}",
+            hint="leave such rows out, or export Parquet",
+        ) from None
+
+
+def _fits(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False, default=_plain)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(value: object) -> object:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gristmill.cli.options import at_option, branch_of, complete_table, json_option, open_store, project_options
+
+if TYPE_CHECKING:
+    from gristmill.connect import Exported
+    from gristmill.store import Snapshot
 
 
 @click.command("export")
@@ -30,14 +35,45 @@ def command(
     \b
     gristmill export clean.flights flights.parquet
     gristmill export clean.flights flights.csv --at v1
+    gristmill export clean.flights s3://bucket/flights.parquet
+    gristmill export clean.flights postgresql://HOST/DATABASE/SCHEMA.TABLE
+    gristmill export clean.flights sqlite:///flights.db#flights
+
+    A database table is written in one transaction, and not at all where it holds the same rows already. Files of
+    databases are relative to the folder you are in. env:NAME#TABLE takes the address from a variable.
     """
     from gristmill.cli.output import count, emit, say, size
-    from gristmill.connect import export
+    from gristmill.connect import is_database
 
     store, settings = open_store(folder, environment)
     snapshot = store.snapshot(at or branch_of(settings, None))
-    done = export(snapshot.reader(table), target, format=format_)
+    done = (_to_database if is_database(target) else _to_file)(snapshot, table, target, format_)
     if as_json:
-        emit("exported", table=table, commit=snapshot.commit.id, target=target, rows=done.rows, bytes=done.size_bytes)
+        emit(
+            "exported",
+            table=table,
+            commit=snapshot.commit.id,
+            target=done.target,
+            rows=done.rows,
+            bytes=done.size_bytes,
+            changed=done.changed,
+        )
+    elif done.changed:
+        say(f"{done.target}: {count(done.rows, 'row')}, {size(done.size_bytes)}, {table} at {snapshot.commit.id[:7]}")
     else:
-        say(f"{target}: {count(done.rows, 'row')}, {size(done.size_bytes)}, {table} at {snapshot.commit.id[:7]}")
+        say(f"{done.target}: holds {table} at {snapshot.commit.id[:7]} already; nothing was written")
+
+
+def _to_file(snapshot: Snapshot, table: str, target: str, format_: str | None) -> Exported:
+    from gristmill.connect import export
+
+    return export(snapshot.reader(table), target, format=format_)
+
+
+def _to_database(snapshot: Snapshot, table: str, target: str, format_: str | None) -> Exported:
+    from gristmill.connect import export_table_to_database
+
+    if format_:
+        raise click.UsageError("--format is for files; the target is a table of a database")
+    source = f"{table}@{snapshot.commit.id}"
+    return export_table_to_database(snapshot.reader(table), target, content=snapshot.digest(table), source=source)
