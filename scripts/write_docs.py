@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -49,16 +51,21 @@ def python() -> str:
             lines += [f"## gm.{name}", "", *_text(value)]
             for inner, member in sorted(vars(value).items()):
                 if inspect.isfunction(member) and not inner.startswith("_") and member.__module__ == value.__name__:
-                    lines += [f"### gm.{name}.{inner}{inspect.signature(member)}", "", *_text(member)]
+                    lines += [f"### gm.{name}.{inner}{_signature(member)}", "", *_text(member)]
         elif inspect.isclass(value):
             lines += [f"## gm.{name}", "", *_text(value)]
             for inner, member in inspect.getmembers(value):
                 if not inner.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
-                    signature = "" if isinstance(member, property) else str(inspect.signature(member))
+                    signature = "" if isinstance(member, property) else _signature(member)
                     lines += [f"### {name}.{inner}{signature}", "", *_text(member)]
         else:
-            lines += [f"## gm.{name}{inspect.signature(value)}", "", *_text(value)]
+            lines += [f"## gm.{name}{_signature(value)}", "", *_text(value)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _signature(value: Callable[..., object]) -> str:
+    """Return a signature in which functions given as defaults are written by name."""
+    return re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", str(inspect.signature(value)))
 
 
 def _text(value: object) -> list[str]:
