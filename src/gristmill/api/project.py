@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from gristmill.run.plan import Plan
     from gristmill.store import Store
 
+_HEADROOM_BYTES = 128 * 2**20
+"""What rows on their way out of the kernel, into files and user code, may take besides."""
+
 
 def up_to_date(
     root: Path, store: Store, settings: Settings, *, on: str, params: Mapping[str, object], select: Sequence[str]
@@ -97,11 +100,8 @@ class Project(Definitions, Follows):
         from gristmill.run.context import Context
 
         self._check_parameters(parameters or {})
-        memory = self.settings.run.memory_gib
         kernel: Kernel
-        with Kernel(
-            memory_limit_bytes=int(memory * 2**30) if memory else None, threads=self.settings.run.threads
-        ) as kernel:
+        with Kernel(memory_limit_bytes=self._kernel_memory_bytes(), threads=self.settings.run.threads) as kernel:
             yield Context(
                 root=self.root,
                 settings=self.settings,
@@ -114,6 +114,15 @@ class Project(Definitions, Follows):
                 modules=bool(self.loaded),
                 workers=self.settings.run.workers or os.cpu_count() or 1,
             )
+
+    def _kernel_memory_bytes(self) -> int | None:
+        """Return what the kernel may take of the process's limit: the rest, after what Python and its parts hold."""
+        from gristmill.run.records import peak_memory_bytes
+
+        if self.settings.run.memory_gib is None:
+            return None
+        limit = int(self.settings.run.memory_gib * 2**30)
+        return max(limit - peak_memory_bytes() - _HEADROOM_BYTES, limit // 4)
 
     def _check_parameters(self, parameters: Mapping[str, object]) -> None:
         """Refuse a parameter that no definition has, or a value of another type than its default."""

@@ -30,7 +30,8 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[run]`` table: memory in GiB, threads, worker processes, and the largest share of rows set aside."""
+    """The ``[run]`` table: memory of the whole process in GiB, threads, worker processes, retries, and the largest
+    share of rows that may be set aside."""
 
     memory_gib: float | None = None
     threads: int | None = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -364,7 +362,7 @@ def _record(record: RunRecord, progress: _Progress, status: Status) -> RunRecord
         findings=tuple(progress.findings),
         ledgers=dict(progress.ledgers),
         metrics=dict(progress.metrics),
-        peak_memory_bytes=_peak_memory_bytes(),
+        peak_memory_bytes=records.peak_memory_bytes(),
     )
 
 
@@ -386,8 +384,3 @@ def _close(
 def _failed(ctx: Context, record: RunRecord, message: str, code: str) -> RunFailed:
     head = ctx.store.resolve(record.on) if record.on in ctx.store.branches() else record.base
     return RunFailed(run=record.run, on=record.on, head=head, message=message, code=code)
-
-
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
