@@ -8,7 +8,7 @@ values; where they are text it stays text.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,8 @@ from gristmill.connect.type_names import TEXT, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from gristmill.connect.csv_text import Block
     from gristmill.connect.places import Content
@@ -42,6 +44,16 @@ _TRUTH = r"^(?i:true|false)$"
 _PADDED = r"^[ \t]*[-+]?0[0-9]"
 _WIDE = r"^[ \t]*[-+]?[0-9]{16,}[ \t]*$"
 _EXACT_DOUBLE = 2.0**53
+_FEW = 0.1
+"""A column of which at most this share of cells does not fit a type is worth a word on why it is text."""
+
+
+class Miss(NamedTuple):
+    """A cell that keeps its column from having a type, and which one that would be."""
+
+    text: str
+    kind: str
+    where: str = ""
 
 
 class Guess:
@@ -52,10 +64,24 @@ class Guess:
         self.largest = 0.0
         self._words = pa.array(words, pa.string())
         self.tokens: set[str] = set()
+        self.miss: Miss | None = None
 
-    def widen(self, cells: pa.Array) -> None:
-        """Take more cells (null where empty) into account."""
-        cells = cells.drop_null()
+    def widen(self, cells: pa.Array) -> int | None:
+        """Take more cells (null where empty) into account.
+
+        Returns the position of a cell that alone, or nearly, makes this column text; ``miss`` says what it is.
+        """
+        whole, before = cells, self.kind
+        self._take(cells.drop_null())
+        if self.kind != TEXT or before == TEXT:
+            return None
+        found = near_miss(whole, before, self._words)
+        if found is None:
+            return None
+        self.miss = found[1]
+        return found[0]
+
+    def _take(self, cells: pa.Array) -> None:
         if self.kind == TEXT or not len(cells):
             return
         words = pc.is_in(cells, value_set=self._words)
@@ -97,6 +123,27 @@ def _cast_fits(values: pa.Array, kind: str) -> bool:
     return not head.any() and not exact_cast(values, parse_type(kind))[1].any()
 
 
+def near_miss(cells: pa.Array, before: str | None, words: pa.Array) -> tuple[int, Miss] | None:
+    """Return position and text of the first of few cells that make a column text; None where many do.
+
+    >>> near_miss(pa.array(["1", "2", "lots", *"34567890123456789"]), None, pa.array(["NA"]))
+    (2, Miss(text='lots', kind='int64', where=''))
+    """
+    plain = pc.if_else(pc.is_in(cells, value_set=words), pa.scalar(None, pa.string()), cells)
+    for kind in _LADDER[1:] if before is None else (before, *_NEXT[before]):
+        for part in (plain[:256], plain):
+            bad = exact_cast(part, parse_type(kind))[1]
+            if kind in ("int64", "double"):
+                bad |= pc.fill_null(pc.match_substring_regex(part, _PADDED), False).to_numpy(zero_copy_only=False)
+            if bad.sum() > _FEW * (len(part) - part.null_count):
+                break
+        else:
+            if bad.any():
+                position = int(np.argmax(bad))
+                return position, Miss(cells[position].as_py(), kind)
+    return None
+
+
 class Inference:
     """The guesses for the columns of a source, fed file by file.
 
@@ -122,11 +169,11 @@ class Inference:
                 self.guesses.setdefault(name, Guess(NULL_WORDS if self._nulls is None else ()))
             if first < len(block.scan.starts):
                 self.rows += len(block.scan.starts) - first
-                self._block(table, block, first, dialect)
+                self._block(table, block, first, dialect, unit)
         self.notes += [note for note in table.notes if note not in self.notes]
         return table.names
 
-    def _block(self, table: Table, block: Block, first: int, dialect: Dialect) -> None:
+    def _block(self, table: Table, block: Block, first: int, dialect: Dialect, unit: str) -> None:
         padded = _padded_digits(block.octets)
         kinds: dict[str, pa.DataType] = {}
         for name in table.names:
@@ -137,24 +184,27 @@ class Inference:
             kinds[name] = pa.string() if as_text or kind is None else parse_type(kind)
         if not kinds:
             return
-        found = self._read(table, block, first, dialect, kinds)
+        found, kept = self._read(table, block, first, dialect, kinds)
         again = {name: pa.string() for name, array in found.items() if _too_wide(array)}
         if again:
-            found.update(self._read(table, block, first, dialect, again))
+            found.update(self._read(table, block, first, dialect, again)[0])
         for name, array in found.items():
             if pa.types.is_string(array.type):
-                self.guesses[name].widen(array)
+                guess = self.guesses[name]
+                position = guess.widen(array)
+                if position is not None and guess.miss is not None:
+                    guess.miss = guess.miss._replace(where=f"{unit}:{int(block.lines[kept[position]])}")
             elif pa.types.is_integer(array.type):
                 self.guesses[name].largest = max(self.guesses[name].largest, _largest(array))
 
     def _read(
         self, table: Table, block: Block, first: int, dialect: Dialect, kinds: dict[str, pa.DataType]
-    ) -> dict[str, pa.Array]:
+    ) -> tuple[dict[str, pa.Array], NDArray[np.int64]]:
         tokens = sorted(set().union(*(guess.tokens for guess in self.guesses.values())))
         nulls = list(self._nulls or ())
         cells = CellReader(table.names, kinds, dialect=dialect, nulls=nulls, value_nulls=tokens)
         readable = table.read(block, first, cells)
-        return {**readable.typed, **readable.texts}
+        return {**readable.typed, **readable.texts}, readable.kept
 
 
 def _width(block: Block, first: int, dialect: Dialect) -> int:

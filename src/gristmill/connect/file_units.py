@@ -173,6 +173,10 @@ def _type_notes(inference: Inference, source: FilesSource, tokens: dict[str, lis
         for word in sorted({word for words in tokens.values() for word in words}):
             where = [name for name, words in tokens.items() if word in words]
             notes.append(f"{word!r} means null in columns that are not text (seen in {', '.join(where)})")
+    for name in guessed:
+        miss = inference.guesses[name].miss
+        if miss is not None:
+            notes.append(f"{name} is text, and not {miss.kind}, because of {miss.where}: {miss.text[:40]!r}")
     empty = [name for name in guessed if inference.guesses[name].kind is None]
     if empty and inference.rows:
         notes.append(f"no cell has a value, so text is assumed: {', '.join(empty)}")
