@@ -162,3 +162,14 @@ def test_files_go_to_any_fsspec_url(tmp_path: Path) -> None:
         assert file.read() == b'"id"\n1\n2\n3\n'
     done = connect.export(ROWS.to_reader(), f"file://{tmp_path}/deep/a.parquet")
     assert (tmp_path / "deep" / "a.parquet").stat().st_size == done.size_bytes
+
+
+@pytest.mark.service
+def test_two_exports_at_once_both_succeed(postgres: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    target = postgres + "/marts.daily"
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda n: export(ROWS, target, content=f"v{n % 2}"), range(4)))
+    assert all(one.rows == 3 for one in done)
+    assert len(read(target)) == 3
