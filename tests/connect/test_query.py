@@ -13,6 +13,7 @@ import pytest
 import gristmill as gm
 from gristmill import connect
 from gristmill.errors import DataError, EngineError, UsageError
+from gristmill.model.units import Unit
 
 DATABASES = ["sqlite", "duckdb", pytest.param("postgres", marks=pytest.mark.service)]
 MAKE = "CREATE TABLE orders (id BIGINT, amount DOUBLE PRECISION, moment {moment}, note TEXT)"
@@ -282,3 +283,62 @@ def test_memory_stays_small_while_a_large_result_is_read(tmp_path: Path) -> None
         largest, total = max(largest, chunk.rows.num_rows), total + chunk.rows.num_rows
     assert total == 2_000_000
     assert largest <= 70_000
+
+
+def test_the_key_of_a_query_is_the_key_of_its_table(shop: Shop) -> None:
+    shop.put((1, 1.0, "2026-01-01 10:00:00"))
+    project = gm.Project(shop.root)
+    project.source("raw.orders", gm.query(shop.url, SELECT, cursor="moment", key="id"))
+    project.run()
+    shop.put((1, 2.0, "2026-01-01 11:00:00"))
+    assert project.run().ok
+    (row,) = project.store.snapshot("main").to_arrow("raw.orders").to_pylist()
+    assert row["amount"] == 2.0
+
+
+@pytest.mark.service
+@pytest.mark.parametrize("kind", ["timestamptz", "date", "text", "numeric", "double precision"])
+@pytest.mark.parametrize("driver", ["psycopg", "adbc"])
+def test_cursors_of_many_types(postgres: str, tmp_path: Path, kind: str, driver: str) -> None:
+    import adbc_driver_postgresql.dbapi as adbc
+    import psycopg
+
+    first, second, lag = {
+        "timestamptz": ("2026-01-01 10:00:00.123456+02", "2026-01-01 10:00:00.123457+02", "1h"),
+        "date": ("2026-01-01", "2026-01-03", "1d"),
+        "text": ("it''s A", "it''s a", None),
+        "numeric": ("1.5", "10.25", 1),
+        "double precision": ("1.5", "10.25", 0.5),
+    }[kind]
+    connection = postgres if driver == "psycopg" else lambda: adbc.connect(postgres)
+    source = connect.query(connection, "select c, v from t", cursor="c", lag=lag)
+    known: dict[str, Unit] = {}
+    with psycopg.connect(postgres, autocommit=True) as db:
+        db.execute(f"create table t (c {kind}, v int)")
+        for value in (first, second, first):
+            db.execute(f"insert into t values ('{value}', 1)")
+            (found,) = [one for one in source.discover(tmp_path, known) if one.status == "new"]
+            shape = source.infer(tmp_path, [found])
+            unit = source.read(tmp_path, found, shape=shape, number=len(known) + 1)
+            assert sum(chunk.rows.num_rows for chunk in unit) == 1
+            known[found.name] = Unit(name=found.name, number=len(known) + 1, digest="", detail=dict(unit.detail))
+            assert not [one for one in source.discover(tmp_path, known) if one.status == "new"]
+            if lag is None and len(known) == 2:
+                return
+            if kind in ("date", "numeric", "double precision") and len(known) == 2:
+                return  # the third lies further back than lag
+
+
+def test_duckdb_moments_with_a_zone_can_be_a_cursor(tmp_path: Path) -> None:
+    import duckdb
+
+    with duckdb.connect(str(tmp_path / "a.duckdb")) as db:
+        moment = "timestamptz '2026-01-01 10:00:00.5+00' + interval (i) hour"
+        db.execute(f"create table t as select {moment} as c, i from range(5) r(i)")
+    source = connect.query("duckdb:///a.duckdb", "select * from t", cursor="c", lag="2h")
+    (found,) = source.discover(tmp_path, {})
+    unit = source.read(tmp_path, found, shape=source.infer(tmp_path, [found]), number=1)
+    assert sum(chunk.rows.num_rows for chunk in unit) == 5
+    assert unit.detail["window_rows"] == "3"
+    landed = {found.name: Unit(name=found.name, number=1, digest="", detail=dict(unit.detail))}
+    assert [one.status for one in source.discover(tmp_path, landed)] == ["same"]

@@ -60,7 +60,8 @@ class Definitions:
         Args:
             name: the table's dotted name.
             connector: ``gm.files(...)``, ``gm.query(...)`` or another one.
-            key: columns that identify a row; a later row of the same key replaces the earlier.
+            key: columns that identify a row; a later row of the same key replaces the earlier. Where none are given,
+                those that ``gm.query(..., key=)`` names.
             rules: what must hold for its rows.
             contract: path of its ODCS document.
             cluster_by: columns by which rows are ordered in files.
@@ -71,7 +72,7 @@ class Definitions:
                 kind="source",
                 place=place_of_caller(self.root),
                 connector=connector,
-                key=_columns(key),
+                key=_columns(key) or tuple(getattr(connector, "key", ())),
                 rules=tuple(rules),
                 contract=contract,
                 cluster_by=_columns(cluster_by),
