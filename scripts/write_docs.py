@@ -22,7 +22,9 @@ def command_line() -> str:
     lines = ["# Command line", "", "Written by `make docs` from the program's own help.", ""]
     lines += ["Completion, with the names of tables and branches, in bash (zsh and fish likewise):", ""]
     lines += ["```text", 'eval "$(_GRISTMILL_COMPLETE=bash_source gristmill)"', "```", ""]
-    context = click.Context(cli, info_name="gristmill", max_content_width=100, terminal_width=100)
+    context = click.Context(
+        cli, info_name="gristmill", max_content_width=100, terminal_width=100, help_option_names=["-h", "--help"]
+    )
     lines += ["```text", cli.get_help(context), "```", ""]
     for name in [*TEN, *(verb for group in GROUPS.values() for verb in group)]:
         command = cli.get_command(context, name)
