@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 def remember(store: Store, node: Node, fingerprint: str, branch: str) -> None:
     """Note that a branch holds this result."""
-    store.records.put(KIND, fingerprint, msgspec.json.encode(Entry(node.name, branch)))
+    store.records.put(KIND, fingerprint, msgspec.json.encode(Entry(node.name, branch)), lasting=False)
 
 
 def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:

@@ -103,8 +103,12 @@ def next_run(store: Store) -> str:
 
 
 def save(store: Store, record: RunRecord) -> None:
-    """Keep a record, over an earlier state of the same run."""
-    store.records.put(KIND, _key(record.run), msgspec.json.encode(record))
+    """Keep a record, over an earlier state of the same run.
+
+    That of a run that goes on need not outlive a power cut: what it finished stands on its branch.
+    """
+    lasting = record.status != "running" or not record.stages
+    store.records.put(KIND, _key(record.run), msgspec.json.encode(record), lasting=lasting)
 
 
 def load(store: Store, run: str) -> RunRecord:

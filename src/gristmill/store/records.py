@@ -13,9 +13,17 @@ class Records:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def put(self, kind: str, key: str, value: bytes) -> None:
-        """Set a value."""
-        with self._catalog.write() as db:
+    def put(self, kind: str, key: str, value: bytes, *, lasting: bool = True) -> None:
+        """Set a value.
+
+        Args:
+            kind: what sort of record.
+            key: its name among these.
+            value: what to keep.
+            lasting: whether it must be on the disk on return; otherwise it survives the end of the process but may
+                be lost with the power, unless a later write that lasts came after it.
+        """
+        with self._catalog.write(lasting=lasting) as db:
             db.execute("insert or replace into records values(?, ?, ?)", (kind, key, value))
 
     def put_if_absent(self, kind: str, key: str, value: bytes) -> bool:
