@@ -74,11 +74,12 @@ def frame_of(files: Sequence[ScanFile]) -> tuple[str, pa.Table]:
         assert file.inline is not None
         name.update(file.inline + b"%d/%d/" % (file.first_row_id, file.sequence))
         name.update(file.rowset.id.encode() if file.rowset else b"-")
-        parts.append(_with_identity(pa.ipc.open_stream(file.inline).read_all(), file))
+        parts.append(with_identity(pa.ipc.open_stream(file.inline).read_all(), file))
     return f"gm_rows_{name.hexdigest()[:24]}", pa.concat_tables(parts, promote_options="default").combine_chunks()
 
 
-def _with_identity(rows: pa.Table, file: ScanFile) -> pa.Table:
+def with_identity(rows: pa.Table, file: ScanFile) -> pa.Table:
+    """Return the live rows of one inlined file with ``_row_id``, the sequence number, the file and the position."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
