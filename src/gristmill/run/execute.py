@@ -41,7 +41,7 @@ from gristmill.run.tables import compute_table
 from gristmill.run.witnesses import dump_witnesses, witnesses_path
 
 if TYPE_CHECKING:
-    from gristmill.store import Store, Transaction
+    from gristmill.store import Store, Transaction, View
 
 _TRIES = 3
 _LOOK_BACK = 20
@@ -198,6 +198,7 @@ def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
             if node.kind == "source"
             else _derive(ctx, tx, node, run, progress)
         )
+        rows_in = _rows_in(tx, node, step)
     if outcome is None:
         return
     mode, reason, rows, changed = outcome
@@ -212,7 +213,7 @@ def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
             changed=changed,
             wall_s=wall,
             cpu_s=time.process_time() - cpu,
-            rows_in=_rows_in(ctx, node, step, run),
+            rows_in=rows_in,
             estimate_s=step.time_s,
         )
     )
@@ -221,13 +222,12 @@ def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
     )
 
 
-def _rows_in(ctx: Context, node: Node, step: Step, run: str) -> int:
+def _rows_in(view: View, node: Node, step: Step) -> int:
     """Return the rows that a stage read: those of its inputs, or those that its units delivered."""
-    snapshot = ctx.store.snapshot(run)
     if node.kind == "source":
-        units = snapshot.units(node.name)
+        units = view.units(node.name)
         return sum(units[name].ledger.delivered for name in step.units if name in units)
-    return sum(snapshot.table(name).row_count for name in node.reads if name in snapshot)
+    return sum(view.table(name).row_count for name in node.reads if name in view)
 
 
 _Outcome = tuple[str, str, int, bool]
