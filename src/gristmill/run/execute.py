@@ -31,7 +31,7 @@ from gristmill.run.context import Context
 from gristmill.run.derivation import RULES_CHANGED, document_path, dump_derivation, load_derivation
 from gristmill.run.inferring import write_first_contracts
 from gristmill.run.landing import land
-from gristmill.run.memo import adopt, remember
+from gristmill.run.memo import adopt, entry
 from gristmill.run.models import predict, train
 from gristmill.run.plan import Plan, Step, make_plan
 from gristmill.run.rechecking import can_recheck, recheck
@@ -57,6 +57,7 @@ class _Progress:
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    computed: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,8 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
             steps = tuple(step for step in steps if step.kind != "source")
         for step in steps:
             _with_retries(ctx, run, step, progress)
-            records.save(store, _record(record, progress, "running"))
+            records.save(store, _record(record, progress, "running"), along=progress.computed)
+            progress.computed.clear()
         return _finish(ctx, record, progress, request.message)
     except Stale:
         store.delete_branch(run)
@@ -286,7 +288,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
     tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
     if node.name not in progress.broken:
-        remember(ctx.store, node, compiled.derivation.fingerprint, run)
+        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
     changed = not node.is_table or tx.table(node.name).id != before
     return mode, reason, rows, changed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gristmill.store.catalog import Catalog
 
@@ -23,8 +23,12 @@ class Records:
             lasting: whether it must be on the disk on return; otherwise it survives the end of the process but may
                 be lost with the power, unless a later write that lasts came after it.
         """
+        self.put_all([(kind, key, value)], lasting=lasting)
+
+    def put_all(self, values: Sequence[tuple[str, str, bytes]], *, lasting: bool = True) -> None:
+        """Set several values, each of a kind and key, all in one transaction; see `put`."""
         with self._catalog.write(lasting=lasting) as db:
-            db.execute("insert or replace into records values(?, ?, ?)", (kind, key, value))
+            db.executemany("insert or replace into records values(?, ?, ?)", values)
 
     def put_if_absent(self, kind: str, key: str, value: bytes) -> bool:
         """Set a value unless there is one, and return whether it was set."""
