@@ -82,10 +82,9 @@ def to_arrow(dtype: dt.DataType) -> pa.DataType:
             return pa.map_(to_arrow(dtype.key_type), to_arrow(dtype.value_type))
         case dt.UUID() | dt.JSON():
             return pa.string()
-    plain = dtype.copy(nullable=True)
-    for text, known in _PLAIN.items():
-        if known == plain:
-            return pa.type_for_alias(_ALIASES.get(text, text))
+    text = _TEXTS.get(dtype if dtype.nullable else dtype.copy(nullable=True))
+    if text is not None:
+        return pa.type_for_alias(_ALIASES.get(text, text))
     raise DefinitionError(f"a table cannot hold the type {dtype}", code=_CODE, hint="cast it")
 
 
@@ -109,3 +108,4 @@ _PLAIN: dict[str, dt.DataType] = {
     "time64": dt.time,
     "null": dt.null,
 }
+_TEXTS = {plain: text for text, plain in _PLAIN.items()}

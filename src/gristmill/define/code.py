@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -33,10 +33,27 @@ class CodeState(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
 
-def code_state(function: Callable[..., object], root: Path) -> CodeState:
-    """Return the state of all code that ``function`` can reach by import within the project at ``root``."""
+def code_state(
+    function: Callable[..., object], root: Path, *, known: MutableMapping[str, CodeState] | None = None
+) -> CodeState:
+    """Return the state of all code that ``function`` can reach by import within the project at ``root``.
+
+    Args:
+        function: where to begin: its whole module counts.
+        root: the project's folder.
+        known: states by file, found earlier at a time that counts as the same; what is found is added.
+    """
     module = sys.modules.get(function.__module__)
-    start = Path(getattr(module, "__file__", "") or function.__code__.co_filename).resolve()
+    file = getattr(module, "__file__", "") or function.__code__.co_filename
+    found = known.get(file) if known is not None else None
+    if found is None:
+        found = _state(Path(file).resolve(), root)
+    if known is not None:
+        known[file] = found
+    return found
+
+
+def _state(start: Path, root: Path) -> CodeState:
     files: dict[str, str] = {}
     packages: dict[str, str] = {}
     todo = [start]

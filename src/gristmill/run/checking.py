@@ -102,9 +102,27 @@ def check_staged(
         run: name of the run, for rows set aside.
         delivery: for a source: its units, and rows that could not be typed.
     """
-    from gristmill.store import SqlSource, compute
-
     delivery = delivery or Delivery()
+    result = _checked(ctx, tx, node, staged, rules, delivery) if rules else CheckResult(node.name, ())
+    aside = (*delivery.rejects, *aside_rows(ctx, result, _STAGED, node, delivery, run))
+    total = staged.row_count + len(delivery.rejects)
+    if result.set_aside:
+        from gristmill.store import SqlSource
+
+        kept, _ = result.split(_STAGED)
+        staged = tx.stage(node.name, SqlSource(ctx.kernel.connection, kept))
+    contract = contract_of(ctx, node)
+    limit = contract.max_quarantine if contract is not None else None
+    findings = attended(ctx, tx, node.name, result.findings, delivery, len(aside), total, limit)
+    return Checked(staged, findings, aside)
+
+
+def _checked(
+    ctx: Context, tx: Transaction, node: Node, staged: Staged, rules: Sequence[Rule], delivery: Delivery
+) -> CheckResult:
+    """Run the rules over staged rows, which the kernel then knows by name."""
+    from gristmill.store import compute
+
     connection = ctx.kernel.connection
     compute.register(connection, _STAGED.strip('"'), staged.scan)
     present = {field.name for field in staged.scan.fields}
@@ -118,16 +136,7 @@ def check_staged(
         unique=node.key if source else (),
     )
     show = (*node.key, *origin)
-    result = check(connection, _STAGED, rules, table=node.name, show=show, surroundings=surroundings)
-    aside = (*delivery.rejects, *aside_rows(ctx, result, _STAGED, node, delivery, run))
-    total = staged.row_count + len(delivery.rejects)
-    if result.set_aside:
-        kept, _ = result.split(_STAGED)
-        staged = tx.stage(node.name, SqlSource(connection, kept))
-    contract = contract_of(ctx, node)
-    limit = contract.max_quarantine if contract is not None else None
-    findings = attended(ctx, tx, node.name, result.findings, delivery, len(aside), total, limit)
-    return Checked(staged, findings, aside)
+    return check(connection, _STAGED, rules, table=node.name, show=show, surroundings=surroundings)
 
 
 def attended(

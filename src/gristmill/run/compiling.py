@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import blake3
@@ -91,7 +92,7 @@ def _function(ctx: Context, node: Node, snapshot: View) -> Derivation:
     files = dict(derivation.files)
     if node.model:
         files[node.model] = snapshot.files(node.model).id if node.model in snapshot.file_trees() else "absent"
-    return msgspec.structs.replace(derivation, code=code_state(node.function, ctx.root), files=files)
+    return msgspec.structs.replace(derivation, code=code_state(node.function, ctx.root, known=ctx.code), files=files)
 
 
 def _common(ctx: Context, node: Node, snapshot: View, definition: str, inputs: dict[str, dict[str, str]]) -> Derivation:
@@ -135,10 +136,13 @@ def output_schema(ctx: Context, compiled: Compiled, schemas: Schemas) -> pa.Sche
 
 def declared_schema(node: Node) -> pa.Schema | None:
     """Return the Arrow schema that a step declares in words, such as ``{"id": "int64"}``."""
-    if node.schema is None:
-        return None
+    return None if node.schema is None else _declared(tuple(node.schema.items()))
+
+
+@lru_cache(maxsize=1024)
+def _declared(columns: tuple[tuple[str, str], ...]) -> pa.Schema:
     import ibis
 
     from gristmill.algebra import arrow_schema
 
-    return arrow_schema(ibis.schema(dict(node.schema)))
+    return arrow_schema(ibis.schema(dict(columns)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gristmill.define import Graph, Node, Settings
+from gristmill.define import CodeState, Graph, Node, Settings
 from gristmill.model.events import Listener, silent
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Context:
         listener: takes the events.
         modules: whether the project was loaded from its modules, so that worker processes can load it too.
         workers: how many processes may run steps.
+        code: states of the code behind definitions, by file, as this run found them.
     """
 
     root: Path
@@ -42,6 +43,7 @@ class Context:
     listener: Listener = silent
     modules: bool = False
     workers: int = 1
+    code: dict[str, CodeState] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:

@@ -31,7 +31,7 @@ from gristmill.run.context import Context
 from gristmill.run.derivation import RULES_CHANGED, document_path, dump_derivation, load_derivation
 from gristmill.run.inferring import write_first_contracts
 from gristmill.run.landing import land
-from gristmill.run.memo import adopt, remember
+from gristmill.run.memo import adopt, entry
 from gristmill.run.models import predict, train
 from gristmill.run.plan import Plan, Step, make_plan
 from gristmill.run.rechecking import can_recheck, recheck
@@ -41,7 +41,7 @@ from gristmill.run.tables import compute_table
 from gristmill.run.witnesses import dump_witnesses, witnesses_path
 
 if TYPE_CHECKING:
-    from gristmill.store import Store, Transaction
+    from gristmill.store import Store, Transaction, View
 
 _TRIES = 3
 _LOOK_BACK = 20
@@ -57,6 +57,7 @@ class _Progress:
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    computed: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +140,8 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
             steps = tuple(step for step in steps if step.kind != "source")
         for step in steps:
             _with_retries(ctx, run, step, progress)
-            records.save(store, _record(record, progress, "running"))
+            records.save(store, _record(record, progress, "running"), along=progress.computed)
+            progress.computed.clear()
         return _finish(ctx, record, progress, request.message)
     except Stale:
         store.delete_branch(run)
@@ -198,6 +200,7 @@ def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
             if node.kind == "source"
             else _derive(ctx, tx, node, run, progress)
         )
+        rows_in = _rows_in(tx, node, step)
     if outcome is None:
         return
     mode, reason, rows, changed = outcome
@@ -212,7 +215,7 @@ def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
             changed=changed,
             wall_s=wall,
             cpu_s=time.process_time() - cpu,
-            rows_in=_rows_in(ctx, node, step, run),
+            rows_in=rows_in,
             estimate_s=step.time_s,
         )
     )
@@ -221,13 +224,12 @@ def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
     )
 
 
-def _rows_in(ctx: Context, node: Node, step: Step, run: str) -> int:
+def _rows_in(view: View, node: Node, step: Step) -> int:
     """Return the rows that a stage read: those of its inputs, or those that its units delivered."""
-    snapshot = ctx.store.snapshot(run)
     if node.kind == "source":
-        units = snapshot.units(node.name)
+        units = view.units(node.name)
         return sum(units[name].ledger.delivered for name in step.units if name in units)
-    return sum(snapshot.table(name).row_count for name in node.reads if name in snapshot)
+    return sum(view.table(name).row_count for name in node.reads if name in view)
 
 
 _Outcome = tuple[str, str, int, bool]
@@ -286,7 +288,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
     tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
     if node.name not in progress.broken:
-        remember(ctx.store, node, compiled.derivation.fingerprint, run)
+        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
     changed = not node.is_table or tx.table(node.name).id != before
     return mode, reason, rows, changed
 

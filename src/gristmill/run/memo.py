@@ -23,9 +23,9 @@ class Entry(msgspec.Struct, frozen=True):
     branch: str
 
 
-def remember(store: Store, node: Node, fingerprint: str, branch: str) -> None:
-    """Note that a branch holds this result."""
-    store.records.put(KIND, fingerprint, msgspec.json.encode(Entry(node.name, branch)))
+def entry(node: Node, fingerprint: str, branch: str) -> tuple[str, str, bytes]:
+    """Return the record, with kind and key, that says that a branch holds this result."""
+    return KIND, fingerprint, msgspec.json.encode(Entry(node.name, branch))
 
 
 def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
@@ -38,12 +38,12 @@ def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
     data = store.records.get(KIND, fingerprint)
     if not data:
         return False
-    entry = msgspec.json.decode(data, type=Entry)
+    found = msgspec.json.decode(data, type=Entry)
     try:
-        snapshot = store.snapshot(entry.branch)
+        snapshot = store.snapshot(found.branch)
     except NotFound:
         return False
-    if entry.name not in snapshot:
+    if found.name not in snapshot:
         return False
     tx.adopt(node.name, snapshot)
     aside = quarantine.table_name(node.name)

@@ -7,7 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -102,9 +102,14 @@ def next_run(store: Store) -> str:
     return f"run/{number}"
 
 
-def save(store: Store, record: RunRecord) -> None:
-    """Keep a record, over an earlier state of the same run."""
-    store.records.put(KIND, _key(record.run), msgspec.json.encode(record))
+def save(store: Store, record: RunRecord, *, along: Sequence[tuple[str, str, bytes]] = ()) -> None:
+    """Keep a record, over an earlier state of the same run, and others ``along`` with it, by kind and key.
+
+    That of a run that goes on need not outlive a power cut: what it finished stands on its branch.
+    """
+    lasting = record.status != "running" or not record.stages
+    own = (KIND, _key(record.run), msgspec.json.encode(record))
+    store.records.put_all([*along, own], lasting=lasting)
 
 
 def load(store: Store, run: str) -> RunRecord:

@@ -86,7 +86,7 @@ def note(ctx: Context, plan: Plan, loaded: Iterable[Path], *, select: Sequence[s
         files |= declared_files(node, ctx.root)
         environment |= declared_environment(node)
         if node.function is not None and node.kind != "table":
-            packages |= code_state(node.function, ctx.root).packages
+            packages |= code_state(node.function, ctx.root, known=ctx.code).packages
         if node.contract:
             files[node.contract] = file_digest(ctx.root / node.contract)
     made = Note(

@@ -21,6 +21,7 @@ import msgspec
 from gristmill.model.predicates import to_sql
 from gristmill.model.scan import FILE, POSITION, RowSet, ScanFile, ScanPlan, output_fields
 from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Schema, Type
+from gristmill.store.few import rows_of
 from gristmill.store.inline import frame_of
 from gristmill.store.sqltext import quote, same_shape, seen_as, stored, text, type_sql
 
@@ -215,12 +216,18 @@ def reader(plan: ScanPlan, con: duckdb.DuckDBPyConnection | None = None) -> pa.R
     The stream holds a connection until it is read to the end or dropped; ``con`` is not used for it directly
     but gives its settings.
     """
+    few = rows_of(plan)
+    if few is not None:
+        return few.to_reader()
     own = connection() if con is None else con.cursor()
     return query_reader(own, bind(own, scan_sql(plan)), plan.to_arrow_schema())
 
 
 def head(plan: ScanPlan, rows: int) -> pa.Table:
     """Return the first rows of a plan, reading no more than they take."""
+    few = rows_of(plan)
+    if few is not None:
+        return few.slice(0, rows)
     con = connection()
     sql = bind(con, scan_sql(plan))
     return query_reader(con, f"SELECT * FROM ({sql}) LIMIT {rows}", plan.to_arrow_schema()).read_all()

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from gristmill.model.schema import Allocate
 from gristmill.store.catalog import Catalog
 
+if TYPE_CHECKING:
+    import apsw
+
 BLOCK = 4096
+_ROWS = ("row", "sequence")
 
 
 class Counters:
@@ -53,21 +61,37 @@ class Counters:
         The same addition gives the same id on every branch, unless that id was used and dropped on this one.
         """
         with self._catalog.write(lasting=False) as db:
-            known = [
-                row[0]
-                for row in db.execute(
-                    "select id from field_ids where lineage = ? and parent = ? and name = ? and type = ? order by id",
-                    (lineage, parent, name, type_),
-                )
-            ]
-            for field_id in known:
-                if field_id not in used:
-                    return int(field_id)
-            db.execute(
-                "insert into counters values(?, 'field', 2) on conflict do update set next = next + 1",
-                (lineage,),
-            )
-            row = db.execute("select next from counters where lineage = ? and name = 'field'", (lineage,)).fetchone()
-            field_id = int(row[0]) - 1  # type: ignore[index]
-            db.execute("insert into field_ids values(?, ?, ?, ?, ?)", (lineage, parent, name, type_, field_id))
-            return field_id
+            return _field_id(db, lineage, parent, name, type_, used)
+
+    @contextmanager
+    def new_lineage(self, lineage: str) -> Iterator[Allocate]:
+        """Yield what gives ids to the fields of a lineage that nobody else knows yet, all in one transaction.
+
+        The first block of row ids and of sequence numbers is reserved along with them.
+        """
+        with self._catalog.write(lasting=False) as db:
+            db.executemany("insert into counters values(?, ?, ?)", [(lineage, name, BLOCK) for name in _ROWS])
+            yield lambda parent, name, type_: _field_id(db, lineage, parent, name, type_, frozenset())
+        with self._lock:
+            self._blocks |= {(os.getpid(), lineage, name): (0, BLOCK) for name in _ROWS}
+
+
+def _field_id(db: apsw.Connection, lineage: str, parent: int, name: str, type_: str, used: frozenset[int]) -> int:
+    known = [
+        row[0]
+        for row in db.execute(
+            "select id from field_ids where lineage = ? and parent = ? and name = ? and type = ? order by id",
+            (lineage, parent, name, type_),
+        )
+    ]
+    for field_id in known:
+        if field_id not in used:
+            return int(field_id)
+    db.execute(
+        "insert into counters values(?, 'field', 2) on conflict do update set next = next + 1",
+        (lineage,),
+    )
+    row = db.execute("select next from counters where lineage = ? and name = 'field'", (lineage,)).fetchone()
+    field_id = int(row[0]) - 1  # type: ignore[index]
+    db.execute("insert into field_ids values(?, ?, ?, ?, ?)", (lineage, parent, name, type_, field_id))
+    return field_id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pyroaring import BitMap
 
@@ -103,6 +103,23 @@ def _points(staged: Staged, field: Field) -> tuple[Value, ...] | None:
     return tuple(compute.reader(staged.plan((field,))).read_all().column(0).to_pylist())
 
 
+class KnownKeys(Protocol):
+    """What is known of staged keys, however it was found."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The key's columns."""
+
+    def keyless(self) -> list[tuple[object, ...]]:
+        """Return up to three staged keys without a value."""
+
+    def repeated(self) -> list[tuple[object, ...]]:
+        """Return the three least staged keys that appear twice."""
+
+    def known(self) -> list[tuple[object, ...]]:
+        """Return the three least staged keys that the table has."""
+
+
 class Keys:
     """A connection on which the staged rows are ``new`` and the table's rows that may share keys are ``old``.
 
@@ -116,7 +133,8 @@ class Keys:
         from gristmill.store import compute
 
         self.con = compute.connection()
-        self.key = [quote(field.name) for field in key]
+        self.names = tuple(field.name for field in key)
+        self.key = [quote(name) for name in self.names]
         compute.register(self.con, "new", new)
         if old is not None:
             compute.register(self.con, "old", old)
@@ -129,6 +147,21 @@ class Keys:
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         """Return the rows of a query."""
         return list(self.con.sql(sql).fetchall())
+
+    def keyless(self) -> list[tuple[object, ...]]:
+        """Return up to three staged keys without a value."""
+        nulls = " OR ".join(f"{name} IS NULL" for name in self.key)
+        return self.rows(f"SELECT {self.using} FROM new WHERE {nulls} LIMIT 3")
+
+    def repeated(self) -> list[tuple[object, ...]]:
+        """Return the three least staged keys that appear twice."""
+        using = self.using
+        return self.rows(f"SELECT {using} FROM new GROUP BY {using} HAVING count(*) > 1 ORDER BY ALL LIMIT 3")
+
+    def known(self) -> list[tuple[object, ...]]:
+        """Return the three least staged keys that the table has."""
+        using = self.using
+        return self.rows(f"SELECT DISTINCT {using} FROM new SEMI JOIN old USING ({using}) ORDER BY ALL LIMIT 3")
 
     def positions(self, sql: str) -> dict[int, BitMap]:
         """Return, by file, the positions that a query yields as ``f`` and ``p``."""
@@ -152,10 +185,9 @@ def positions_of(con: duckdb.DuckDBPyConnection, sql: str) -> dict[int, BitMap]:
     return {int(key): BitMap(part.astype(np.uint32)) for key, part in zip(keys, parts, strict=True)}
 
 
-def refuse_repeats(keys: Keys, table: str) -> None:
+def refuse_repeats(keys: KnownKeys, table: str) -> None:
     """Refuse staged rows whose keys are null or appear twice."""
-    nulls = " OR ".join(f"{name} IS NULL" for name in keys.key)
-    empty = keys.rows(f"SELECT {keys.using} FROM new WHERE {nulls} LIMIT 3")
+    empty = keys.keyless()
     if empty:
         raise DataError(
             f"rows for `{table}` have no value in the key",
@@ -163,7 +195,7 @@ def refuse_repeats(keys: Keys, table: str) -> None:
             where=table,
             examples=[_key_text(keys, row) for row in empty],
         )
-    twice = keys.rows(f"SELECT {keys.using} FROM new GROUP BY {keys.using} HAVING count(*) > 1 ORDER BY ALL LIMIT 3")
+    twice = keys.repeated()
     if twice:
         raise DataError(
             f"rows for `{table}` share a key with each other",
@@ -174,9 +206,9 @@ def refuse_repeats(keys: Keys, table: str) -> None:
         )
 
 
-def refuse_known(keys: Keys, table: str) -> None:
+def refuse_known(keys: KnownKeys, table: str) -> None:
     """Refuse staged rows whose keys the table has already."""
-    known = keys.rows(f"SELECT DISTINCT {keys.using} FROM new SEMI JOIN old USING ({keys.using}) ORDER BY ALL LIMIT 3")
+    known = keys.known()
     if known:
         raise DataError(
             f"`{table}` already has rows with these keys",
@@ -187,8 +219,8 @@ def refuse_known(keys: Keys, table: str) -> None:
         )
 
 
-def _key_text(keys: Keys, row: Sequence[object]) -> str:
-    return ", ".join(f"{name.strip(chr(34))}={value!r}" for name, value in zip(keys.key, row, strict=True))
+def _key_text(keys: KnownKeys, row: Sequence[object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in zip(keys.names, row, strict=True))
 
 
 def upsert_edit(keys: Keys, place: Place, staged: Staged) -> tuple[Edit, int]:

@@ -74,27 +74,26 @@ def frame_of(files: Sequence[ScanFile]) -> tuple[str, pa.Table]:
         assert file.inline is not None
         name.update(file.inline + b"%d/%d/" % (file.first_row_id, file.sequence))
         name.update(file.rowset.id.encode() if file.rowset else b"-")
-        parts.append(_with_identity(pa.ipc.open_stream(file.inline).read_all(), file))
+        parts.append(with_identity(pa.ipc.open_stream(file.inline).read_all(), file))
     return f"gm_rows_{name.hexdigest()[:24]}", pa.concat_tables(parts, promote_options="default").combine_chunks()
 
 
-def _with_identity(rows: pa.Table, file: ScanFile) -> pa.Table:
+def with_identity(rows: pa.Table, file: ScanFile) -> pa.Table:
+    """Return the live rows of one inlined file with ``_row_id``, the sequence number, the file and the position."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     count = rows.num_rows
-    positions = pa.array(np.arange(count, dtype=np.int64))
     ids = pa.array(np.arange(file.first_row_id, file.first_row_id + count, dtype=np.int64))
     sequences = pa.array(np.full(count, file.sequence, dtype=np.int64))
     if file.stored_ids:
         ids = pc.coalesce(rows.column(ROW_ID), ids)
         sequences = pc.coalesce(rows.column(ROW_SEQUENCE), sequences)
-    kept = rows.select([name for name in rows.column_names if name not in (ROW_ID, ROW_SEQUENCE)])
-    for name, column in ((ROW_ID, ids), (ROW_SEQUENCE, sequences)):
-        kept = kept.append_column(name, column)
-    kept = kept.append_column(FILE, pa.array(np.full(count, file.first_row_id, dtype=np.int64)))
-    kept = kept.append_column(POSITION, positions)
+    names = [name for name in rows.column_names if name not in (ROW_ID, ROW_SEQUENCE)]
+    own = pa.array(np.full(count, file.first_row_id, dtype=np.int64))
+    columns = [*rows.select(names).columns, ids, sequences, own, pa.array(np.arange(count, dtype=np.int64))]
+    kept = pa.Table.from_arrays(columns, names=[*names, ROW_ID, ROW_SEQUENCE, FILE, POSITION])
     return kept if file.rowset is None else kept.take(live_positions(file))
 
 

@@ -61,14 +61,15 @@ def _update(get: Get, put: Put, root: Oid | None, changes: dict[str, bytes | Non
             else:
                 entries[key] = value
         return _build(put, entries, depth)
-    children = dict(node.children)
+    children, count = dict(node.children), node.count
     for slot, part in _by_slot(changes, depth).items():
-        child = _update(get, put, children.get(slot), part, depth + 1)
+        before = children.get(slot)
+        child = _update(get, put, before, part, depth + 1)
+        count += map_count(get, child) - map_count(get, before)
         if child is None:
             children.pop(slot, None)
         else:
             children[slot] = child
-    count = sum(map_count(get, child) for child in children.values())
     if count > BUCKET:
         return put(MapNode(children=children, count=count))
     return _build(put, {k: v for child in children.values() for k, v in map_items(get, child)}, depth)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gristmill.store.catalog import Catalog
 
@@ -13,10 +13,22 @@ class Records:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def put(self, kind: str, key: str, value: bytes) -> None:
-        """Set a value."""
-        with self._catalog.write() as db:
-            db.execute("insert or replace into records values(?, ?, ?)", (kind, key, value))
+    def put(self, kind: str, key: str, value: bytes, *, lasting: bool = True) -> None:
+        """Set a value.
+
+        Args:
+            kind: what sort of record.
+            key: its name among these.
+            value: what to keep.
+            lasting: whether it must be on the disk on return; otherwise it survives the end of the process but may
+                be lost with the power, unless a later write that lasts came after it.
+        """
+        self.put_all([(kind, key, value)], lasting=lasting)
+
+    def put_all(self, values: Sequence[tuple[str, str, bytes]], *, lasting: bool = True) -> None:
+        """Set several values, each of a kind and key, all in one transaction; see `put`."""
+        with self._catalog.write(lasting=lasting) as db:
+            db.executemany("insert or replace into records values(?, ?, ?)", values)
 
     def put_if_absent(self, kind: str, key: str, value: bytes) -> bool:
         """Set a value unless there is one, and return whether it was set."""

@@ -165,7 +165,8 @@ class Transaction(View):
         if name in self:
             raise Conflict(f"there is a table `{name}` already", code="GM-S009", hint="alter it, or drop it first")
         lineage = uuid.uuid4().hex
-        fields = schema_from_arrow(schema, self._allocator(lineage, frozenset()))
+        with self.store.counters.new_lineage(lineage) as allocate:
+            fields = schema_from_arrow(schema, allocate)
         names, order = _names(key), _names(cluster_by)
         for column in order:
             fields.field(column)

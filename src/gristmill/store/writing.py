@@ -10,7 +10,7 @@ from gristmill.errors import UsageError
 from gristmill.model.predicates import Predicate
 from gristmill.model.scan import FILE, POSITION, ScanPlan
 from gristmill.model.schema import Schema
-from gristmill.store import edits
+from gristmill.store import edits, fewkeys
 from gristmill.store.objects import TableObject
 from gristmill.store.staging import Staged, stage
 from gristmill.store.tables import (
@@ -35,7 +35,7 @@ def append(tx: Transaction, name: str, rows: object) -> int:
     if not staged.row_count:
         return 0
     if state.key:
-        keys = _keys(tx, state, staged)
+        keys = _few_keys(tx, state, staged) or _keys(tx, state, staged)
         try:
             edits.refuse_repeats(keys, name)
             edits.refuse_known(keys, name)
@@ -52,6 +52,13 @@ def upsert(tx: Transaction, name: str, rows: object) -> int:
     tx.note_rows("upsert", name, staged)
     if not staged.row_count:
         return 0
+    few = _few_keys(tx, state, staged)
+    if few is not None:
+        edits.refuse_repeats(few, name)
+        made = fewkeys.upsert_few(few, place_of(tx, state), staged)
+        if made is not None:
+            _apply(tx, name, state, made[0])
+            return made[1]
     keys = _keys(tx, state, staged)
     try:
         edits.refuse_repeats(keys, name)
@@ -101,6 +108,9 @@ def replace(tx: Transaction, name: str, rows: object) -> bool:
     tx.note_rows("replace", name, staged)
     tx.whole.add(name)
     if state.key and staged.row_count:
+        done = _replace_few(tx, name, state, staged)
+        if done is not None:
+            return done
         keys = _keys(tx, state, staged, full=True)
         try:
             edits.refuse_repeats(keys, name)
@@ -137,8 +147,41 @@ def _equal(tx: Transaction, state: TableObject, staged: Staged) -> bool:
 
     if state.rows != staged.row_count:
         return False
+    same = fewkeys.same_rows(staged.schema.visible, _visible(tx, state), staged.plan(staged.schema.visible))
+    if same is not None:
+        return same
     before = table_digest(tx.store.catalog, tx.pending.get, tx.store.path, state)
     return before == files_digest(staged.schema.visible, staged.scan.files)
+
+
+def _replace_few(tx: Transaction, name: str, state: TableObject, staged: Staged) -> bool | None:
+    """Replace no rows, or rows by the same; None where there is more to do."""
+    if state.rows not in (0, staged.row_count):
+        return None
+    few = _few_keys(tx, state, staged)
+    if few is None:
+        return None
+    edits.refuse_repeats(few, name)
+    if not state.rows:
+        _apply(tx, name, state, Edit(added=place_of(tx, state).entries(staged.written)))
+        return True
+    visible = staged.schema.visible
+    if not fewkeys.same_rows(visible, _visible(tx, state), staged.plan(visible)):
+        return None
+    staged.discard()
+    return False
+
+
+def _visible(tx: Transaction, state: TableObject) -> ScanPlan:
+    return scan_plan(tx.pending.get, tx.store.path, state)
+
+
+def _few_keys(tx: Transaction, state: TableObject, staged: Staged) -> fewkeys.FewKeys | None:
+    if any(file.inline is None for file in staged.written):
+        return None
+    key = key_fields(tx.pending.get, state)
+    old = _plan(tx, state, [field.name for field in key], edits.key_range(staged, key))
+    return fewkeys.few_keys(key, staged.plan(key), old)
 
 
 def _keys(tx: Transaction, state: TableObject, staged: Staged, *, full: bool = False) -> edits.Keys:
