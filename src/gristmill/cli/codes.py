@@ -84,7 +84,7 @@ CODES: dict[str, str] = {
     "GM-P010": "A keyword parameter of a definition needs a default.",
     "GM-P011": "A function mixes frames of several libraries.",
     "GM-P012": "A table's function fails when it is called on its inputs.",
-    "GM-P013": "A table's function must return an Ibis table.",
+    "GM-P013": "A table's function must return an Ibis table, a step's function Arrow, Polars or pandas.",
     "GM-P014": "A table does not make the columns of its key.",
     "GM-P015": "A step, model or prediction function failed.",
     "GM-P016": "A model's function must return its metrics as a dict of numbers.",
