@@ -95,3 +95,26 @@ def test_a_project_made_where_one_stands(tmp_path: Path, capfd: pytest.CaptureFi
         assert "next: gristmill plan" in capfd.readouterr().err
     finally:
         os.chdir(before)
+
+
+def test_columns_of_one_name_are_all_printed(type_: Type) -> None:
+    type_("run")
+    twice = "select * from clean.orders a join clean.orders b on a.id = b.id order by 1"
+    assert type_("sql", twice).out.split("\n")[0].split() == ["id", "made_at", "amount"] * 2
+    assert len(json.loads(type_("sql", twice, "--json").out.split("\n")[0])) == 8
+
+
+def test_a_source_that_nothing_reaches_is_no_success_in_silence(type_: Type) -> None:
+    Path("landing/orders.csv").unlink()
+    assert "nothing has arrived yet for raw.orders" in type_("run").err
+    Path("pipeline.py").write_text("import gristmill as gm\n\nproject = gm.Project()\n")
+    assert "defines no tables" in type_("plan").err
+
+
+def test_the_plan_says_how_many_rows_a_source_has(type_: Type) -> None:
+    type_("run")
+    Path("landing/orders.csv").rename("landing/first.csv")
+    Path("pipeline.py").write_text(Path("pipeline.py").read_text().replace("orders.csv", "*.csv"))
+    Path("landing/second.csv").write_text("id,made_at,amount\n7,2026-01-08T10:00:00Z,1\n")
+    type_("run")
+    assert "5 rows" in next(line for line in type_("plan").out.splitlines() if "raw.orders" in line)

@@ -92,19 +92,36 @@ def one_line(text: str) -> str:
 
 def table(data: pa.Table, *, as_json: bool = False, total: int | None = None) -> None:
     """Write an Arrow table to stdout."""
-    rows = data.to_pylist()
+    rows = list(zip(*(column.to_pylist() for column in data.columns), strict=True))
     if as_json:
+        names = _distinct(data.schema.names)
         for row in rows:
-            emit("row", **row)
+            emit("row", **dict(zip(names, row, strict=True)))
         return
     numeric = [
         i
         for i, field in enumerate(data.schema)
         if str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
     ]
-    click.echo(columns([tuple(row.values()) for row in rows], header=data.schema.names, right=numeric))
+    click.echo(columns(rows, header=data.schema.names, right=numeric))
     if total is not None and total > len(rows):
         say(f"({len(rows)} of {total:,} rows)")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Number the names that stand twice, as an object holds each once.
+
+    >>> _distinct(["id", "a", "id", "id_1"])
+    ['id', 'a', 'id_2', 'id_1']
+    """
+    found: list[str] = []
+    for name in names:
+        new, number = name, 0
+        while new in found or (number and new in names):
+            number += 1
+            new = f"{name}_{number}"
+        found.append(new)
+    return found
 
 
 def count(number: int, word: str) -> str:
