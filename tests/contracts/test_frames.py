@@ -1,15 +1,18 @@
 """Rules on frames of every kind, and the kinds of rule that look at more than one row."""
 
+import datetime
+import decimal
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 
 import gristmill as gm
-from gristmill.errors import CheckFailed, DefinitionError
+from gristmill.errors import CheckFailed, DataError, DefinitionError, UsageError
 
 ROWS = {"id": [1, 2, 2], "at": [10, 20, 15]}
 CONTRACT = """apiVersion: v3.1.0
@@ -123,3 +126,65 @@ def test_what_cannot_be_meant_is_refused(make: object) -> None:
 def test_formats(form: str, good: str, bad: str) -> None:
     (finding,) = gm.check(pa.table({"t": [good, bad, None]}), [gm.rules.format("t", form)]).findings
     assert (finding.failed_rows, str(finding.examples[0])) == (1, f"t={bad}")
+
+
+@pytest.mark.parametrize(
+    "low",
+    [
+        "2026-01-01",
+        datetime.date(2026, 1, 1),
+        datetime.datetime(2026, 1, 1),
+        datetime.datetime(2026, 1, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1))),
+        pd.Timestamp("2026-01-01"),
+        np.datetime64("2026-01-01", "us"),
+    ],
+)
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_bound_may_be_a_date_or_a_time(low: object, zone: str | None) -> None:
+    times = [datetime.datetime(2025, 12, 31, 23), datetime.datetime(2026, 1, 1)]
+    report = gm.check(pa.table({"t": pa.array(times, pa.timestamp("us", zone))}), [gm.rules.between("t", low=low)])
+    assert report.findings[0].seen == "1 of 2 rows"
+
+
+def test_a_value_to_compare_with_is_never_dropped() -> None:
+    day = pa.table({"d": [datetime.date(2026, 1, 1), datetime.date(2026, 1, 2)]})
+    assert not gm.check(day, [gm.rules.one_of("d", [datetime.date(2026, 1, 1)])]).ok
+    assert gm.check(day, [gm.rules.not_in("d", [datetime.date(2027, 1, 1)])]).ok
+    assert not gm.check(pa.table({"x": [1.5, 2.5]}), [gm.rules.between("x", high=decimal.Decimal("1.5"))]).ok
+    with pytest.raises(DefinitionError, match="cannot compare with a object"):
+        gm.rules.between("x", low=object())
+
+
+def test_text_is_compared_with_numbers_as_a_number() -> None:
+    report = gm.check(
+        pa.table({"x": ["9", "10", "100", "1000", "lots", None]}), [gm.rules.between("x", low=10, high=100)]
+    )
+    assert report.findings[0].seen == "3 of 6 rows"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([[1, 2]], columns=["a", "a"]),
+        pd.DataFrame({"a": [1, "x"]}),
+        pd.DataFrame(),
+        pd.Series([1]),
+        pa.table(
+            {
+                "a": pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+                "b": pa.array([decimal.Decimal(10) ** 50], pa.decimal256(60, 0)),
+            }
+        ),
+        None,
+    ],
+)
+def test_what_cannot_be_read_says_so(frame: object) -> None:
+    with pytest.raises(DataError) as caught:
+        gm.check(frame, [gm.rules.not_null("a")])
+    assert caught.value.code == "GM-D014"
+
+
+def test_what_is_no_rule_says_so() -> None:
+    for rules in (None, ["a > 0"], 3):
+        with pytest.raises(UsageError):
+            gm.check([{"a": 1}], rules)

@@ -101,3 +101,36 @@ def test_what_is_refused_says_so(kernel: Kernel, text: str, word: str):
     with pytest.raises(DefinitionError) as caught:
         kernel.check_sql(text, TABLES)
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Id", 'x "q" y', "a;", "<img>", "select", '"', "a.b", "-- x"])
+def test_a_name_keeps_its_spelling(kernel, name):
+    tables = {"raw.w": pa.schema([(name, pa.int64()), ("Other", pa.int64())])}
+    assert kernel.check_sql("SELECT * FROM raw.w", tables).columns == (name, "Other")
+    assert kernel.check_sql("SELECT w.* EXCLUDE (other) FROM raw.w AS W", tables).columns == (name,)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("SELECT id, sum(amount) AS Total FROM raw.w GROUP BY ID ORDER BY total", ("Id", "Total")),
+        ("WITH Big AS (SELECT ID AS Key FROM raw.w) SELECT key FROM BIG", ("Key",)),
+        ("SELECT Columns(*) FROM raw.w", ("Id", "AMOUNT")),
+        ("SELECT a.id FROM raw.w A JOIN raw.w b USING (ID)", ("Id",)),
+    ],
+)
+def test_a_name_is_found_whatever_its_case(kernel, text, columns):
+    tables = {"raw.w": pa.schema([("Id", pa.int64()), ("AMOUNT", pa.float64())])}
+    made = kernel.check_sql(text, tables)
+    assert made.columns == columns
+    assert not any("could not be told" in note for note in made.notes)
+
+
+def test_a_question_asked_once_may_be_cut_anywhere(kernel):
+    tables = {"raw.w": pa.schema([("a", pa.int64())])}
+    assert kernel.check_sql("SELECT *, now() AS t FROM raw.w LIMIT 3", tables, once=True).columns == ("a", "t")
+    with pytest.raises(DefinitionError, match="LIMIT without ORDER BY"):
+        kernel.check_sql("SELECT *, a AS t FROM raw.w LIMIT 3", tables)
+    for text in ("SELECT getenv('HOME')", "SELECT current_setting('threads')"):
+        with pytest.raises(DefinitionError, match="reads no table"):
+            kernel.check_sql(text, tables, once=True)

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gristmill.errors import CheckFailed, DataError
+from gristmill.errors import CheckFailed, DataError, UsageError
 from gristmill.model.findings import Finding
 from gristmill.model.rules import Rule
 
 if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
     from gristmill.contracts import Contract
 
 Frame = object
@@ -61,7 +64,7 @@ def check(
     """Check every row of a frame.
 
     Args:
-        frame: pandas, Polars (lazy too), Arrow or DuckDB rows.
+        frame: pandas, Polars (lazy too), Arrow or DuckDB rows, or a list of dicts.
         rules: what must hold: rules from ``gm.rules``, or a contract or the path of one.
         name: what to call the frame in messages, and which table of a contract it is.
         references: other frames by name, for ``references`` rules.
@@ -77,41 +80,78 @@ def check(
     import duckdb
 
     from gristmill.contracts import check as check_relation
+    from gristmill.contracts.sqltext import quote
 
-    if not isinstance(rules, Sequence) or isinstance(rules, str):
-        rules = _rules_of(rules, name)
+    rules = _rules_of(rules, name)
     config = {"python_enable_replacements": "false", "enable_external_access": "false"}
     with duckdb.connect(config=config) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(f"SET VARIABLE gristmill_run_us = {time.time_ns() // 1000}::BIGINT")
-        connection.register("_gristmill_frame", _readable(frame))
+        _register(connection, "_gristmill_frame", frame)
         known = {}
         for other, rows in (references or {}).items():
-            connection.register(f"_gristmill_ref_{other}", _readable(rows))
-            known[other] = f'"_gristmill_ref_{other}"'
+            _register(connection, f"_gristmill_ref_{other}", rows)
+            known[other] = quote(f"_gristmill_ref_{other}")
         return CheckReport(check_relation(connection, "_gristmill_frame", rules, table=name, references=known).findings)
 
 
-def _rules_of(given: str | Path | Contract, name: str) -> tuple[Rule, ...]:
+def _rules_of(given: Sequence[Rule] | str | Path | Contract, name: str) -> Sequence[Rule]:
     from gristmill.contracts import Contract, load
 
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        odd = next((item for item in given if not isinstance(item, Rule)), None)
+        if odd is not None:
+            raise UsageError(f"{odd!r} is no rule", code="GM-U018", hint='gm.rules.condition("SQL"), among others')
+        return given
+    if not isinstance(given, str | Path | Contract):
+        raise UsageError(f"a {type(given).__name__} is no rules", code="GM-U018", hint="give a list of gm.rules")
     contract = given if isinstance(given, Contract) else load(given)
     return contract.table(name).rules
 
 
-def _readable(frame: Frame) -> object:
+def _register(connection: duckdb.DuckDBPyConnection, name: str, frame: Frame) -> None:
+    import duckdb
+
+    try:
+        connection.register(name, _readable(frame))
+        connection.table(name)
+    except duckdb.Error as error:
+        words = str(error).splitlines()[0]
+        hint = "cast or drop columns of types that DuckDB has not"
+        raise DataError(f"the frame cannot be read: {words}", code="GM-D014", hint=hint) from error
+
+
+def _readable(frame: Frame) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        table = _as_table(frame)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        words = " ".join(str(part) for part in error.args)
+        raise DataError(f"the frame cannot be read as Arrow: {words}", code="GM-D014") from error
+    if table is None:
+        raise DataError(
+            f"a {type(frame).__name__} is no frame",
+            code="GM-D014",
+            hint="give pandas, Polars, Arrow, DuckDB or a list of dicts",
+        )
+    if not table.num_columns:
+        raise DataError("the frame has no columns", code="GM-D014")
+    return table
+
+
+def _as_table(frame: Frame) -> pa.Table | None:
     import pyarrow as pa
 
     if isinstance(frame, pa.Table):
         return frame
-    if type(frame).__module__.split(".")[0] == "pandas":
+    if isinstance(frame, list):
+        return pa.Table.from_pylist(frame)
+    if type(frame).__module__.split(".")[0] == "pandas" and type(frame).__name__ != "Series":
         return pa.Table.from_pandas(frame, preserve_index=False)
     if type(frame).__name__ == "LazyFrame" and hasattr(frame, "collect"):
         return pa.table(frame.collect())
     if hasattr(frame, "to_arrow_table"):
-        return frame.to_arrow_table()
-    if hasattr(frame, "__arrow_c_stream__"):
-        return pa.table(frame)
-    raise DataError(
-        f"a {type(frame).__name__} is no frame", code="GM-D014", hint="give pandas, Polars, Arrow or DuckDB"
-    )
+        table = frame.to_arrow_table()
+        return table if isinstance(table, pa.Table) else None
+    return pa.table(frame) if hasattr(frame, "__arrow_c_stream__") and hasattr(frame, "columns") else None

@@ -34,4 +34,4 @@ def query(kernel: Kernel, snapshot: Snapshot, text: str) -> pa.RecordBatchReader
             raise NotFound(f"there is no table `{name}` at {snapshot.commit.id[:7]}", hint=hint)
         compute.register(kernel.connection, name, snapshot.scan(name))
         schemas[name] = snapshot.table(name).schema.to_arrow()
-    return kernel.query(kernel.check_sql(text, schemas).sql)
+    return kernel.query(kernel.check_sql(text, schemas, once=True).sql)

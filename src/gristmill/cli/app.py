@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from gristmill._version import __version__
-from gristmill.errors import GristmillError
+from gristmill.errors import EngineError, GristmillError, UsageError
 
 TEN = {
     "init": "make a new project",
@@ -121,6 +121,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
+        if json_wanted:
+            _show_json(UsageError(error.format_message()))
         error.show()
         return 2
     except (KeyboardInterrupt, click.Abort):
@@ -132,12 +134,25 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except GristmillError as error:
         _show(error, json_wanted)
         return error.exit_code
+    except OSError as error:
+        if os.environ.get("GRISTMILL_DEBUG"):
+            raise
+        known = _of_the_system(error)
+        _show(known, json_wanted)
+        return known.exit_code
     except Exception as error:
         if os.environ.get("GRISTMILL_DEBUG"):
             raise
         _show(_unexpected(error), json_wanted)
         return 3
     return result if isinstance(result, int) else 0
+
+
+def _of_the_system(error: OSError) -> GristmillError:
+    """Say what the operating system refused, and of which file; without a file nobody foresaw it."""
+    if error.filename is None:
+        return _unexpected(error)
+    return EngineError(error.strerror or str(error), code="GM-E001", where=str(error.filename))
 
 
 def _unexpected(error: Exception) -> GristmillError:
@@ -153,7 +168,11 @@ def _unexpected(error: Exception) -> GristmillError:
 
 def _show(error: GristmillError, json_wanted: bool) -> None:
     if json_wanted:
-        import json
-
-        click.echo(json.dumps({"v": 1, "event": "error", **error.as_dict(), "exit_code": error.exit_code}))
+        _show_json(error)
     click.echo(f"error: {error}", err=True)
+
+
+def _show_json(error: GristmillError) -> None:
+    import json
+
+    click.echo(json.dumps({"v": 1, "event": "error", **error.as_dict(), "exit_code": error.exit_code}))

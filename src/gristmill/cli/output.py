@@ -55,7 +55,7 @@ def columns(
     """
     cells = [[_cell(value, width) for value in row] for row in rows]
     if header is not None:
-        cells.insert(0, list(header))
+        cells.insert(0, [one_line(name) for name in header])
     if not cells:
         return ""
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
@@ -77,25 +77,51 @@ def _cell(value: object, width: int) -> str:
     if isinstance(value, datetime.datetime):
         text = value.isoformat(sep=" ", timespec="seconds" if not value.microsecond else "microseconds")
         return text.replace("+00:00", "Z")
-    text = str(value)
+    text = one_line(str(value))
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    r"""Write what a terminal would act on, or a line that ends, as escapes: data cannot draw over what is shown.
+
+    >>> print(one_line("a\nb\x1b[2Jc"), one_line("naïve 日本"))
+    a\nb\x1b[2Jc naïve 日本
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def table(data: pa.Table, *, as_json: bool = False, total: int | None = None) -> None:
     """Write an Arrow table to stdout."""
-    rows = data.to_pylist()
+    rows = list(zip(*(column.to_pylist() for column in data.columns), strict=True))
     if as_json:
+        names = _distinct(data.schema.names)
         for row in rows:
-            emit("row", **row)
+            emit("row", **dict(zip(names, row, strict=True)))
         return
     numeric = [
         i
         for i, field in enumerate(data.schema)
         if str(field.type).startswith(("int", "uint", "float", "double", "decimal"))
     ]
-    click.echo(columns([tuple(row.values()) for row in rows], header=data.schema.names, right=numeric))
+    click.echo(columns(rows, header=data.schema.names, right=numeric))
     if total is not None and total > len(rows):
         say(f"({len(rows)} of {total:,} rows)")
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Number the names that stand twice, as an object holds each once.
+
+    >>> _distinct(["id", "a", "id", "id_1"])
+    ['id', 'a', 'id_2', 'id_1']
+    """
+    found: list[str] = []
+    for name in names:
+        new, number = name, 0
+        while new in found or (number and new in names):
+            number += 1
+            new = f"{name}_{number}"
+        found.append(new)
+    return found
 
 
 def count(number: int, word: str) -> str:

@@ -26,7 +26,7 @@ import gristmill as gm
 
 project = gm.Project()
 
-raw_{table} = project.source("raw.{table}", gm.files("landing/{pattern}"))
+raw_{table} = project.source("raw.{table}", gm.files({pattern}))
 
 
 @project.table("clean.{table}", reads=[raw_{table}])
@@ -47,8 +47,20 @@ def write_starter(folder: Path, source: Path | None) -> None:
         name, pattern = _identifier(source.name.split(".")[0]), source.name
         shutil.copyfile(source, landing / source.name)
     (folder / "gristmill.toml").write_text(_SETTINGS.format(name=_identifier(folder.name)), encoding="utf-8")
-    (folder / "pipeline.py").write_text(_PIPELINE.format(table=name, pattern=pattern), encoding="utf-8")
+    (folder / "pipeline.py").write_text(
+        _PIPELINE.format(table=name, pattern=_literal(f"landing/{pattern}")), encoding="utf-8"
+    )
     (folder / ".gitignore").write_text(".gristmill/\n__pycache__/\n", encoding="utf-8")
+
+
+def _literal(text: str) -> str:
+    """Write a text as Python source, as ruff would have it.
+
+    >>> print(_literal('landing/a "b".csv'), _literal("a.csv"))
+    'landing/a "b".csv' "a.csv"
+    """
+    plain = repr(text)
+    return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in text else plain
 
 
 def _identifier(text: str) -> str:

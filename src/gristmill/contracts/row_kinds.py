@@ -53,12 +53,18 @@ _BROKEN = {"low": "<", "above": "<=", "high": ">", "below": ">="}
 
 def _between(rule: Rule, types: Types) -> str:
     column = rule.columns[0]
-    parts = [
-        f"{value(column, types)} {sign} {bound(rule.parameters[key], types, column)}"
-        for key, sign in _BROKEN.items()
-        if key in rule.parameters
-    ]
+    given = {sign: rule.parameters[key] for key, sign in _BROKEN.items() if key in rule.parameters}
+    if types.get(column) == "VARCHAR" and all(isinstance(limit, int | float) for limit in given.values()):
+        return _text_between(column, given)
+    parts = [f"{value(column, types)} {sign} {bound(limit, types, column)}" for sign, limit in given.items()]
     return " OR ".join(parts) or "FALSE"
+
+
+def _text_between(column: str, given: Mapping[str, object]) -> str:
+    """Compare text with numbers as a number: as text, 9 would be more than 10. What is no number breaks the rule."""
+    number = f"try_cast({quote(column)} AS DOUBLE)"
+    parts = [f"{number} {sign} {bound(limit, {}, column)}" for sign, limit in given.items()]
+    return " OR ".join([f"({quote(column)} IS NOT NULL AND {number} IS NULL)", *parts])
 
 
 def _one_of(rule: Rule, types: Types) -> str:

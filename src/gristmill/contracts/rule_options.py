@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, Unpack
 
@@ -31,15 +34,16 @@ class Options(TypedDict, total=False):
 def made(
     kind: str,
     columns: Sequence[str],
-    parameters: Mapping[str, Value],
+    parameters: Mapping[str, object],
     options: Options,
     *,
     scope: Scope = "row",
     dimension: str,
 ) -> Rule:
-    """Return a rule, parameters that are None left out.
+    """Return a rule, parameters that are None left out, dates and the like as text.
 
-    Raises DefinitionError where a rule that names no row should set rows aside, or a tolerance is negative.
+    Raises DefinitionError where a rule that names no row should set rows aside, a tolerance is negative, or a
+    parameter is nothing that a document could hold.
     """
     if options.get("on_fail", "block") not in ("block", "quarantine", "warn"):
         raise DefinitionError(
@@ -57,9 +61,40 @@ def made(
         kind=kind,
         columns=tuple(columns),
         scope=scope,
-        parameters={name: value for name, value in parameters.items() if value is not None},
+        parameters={name: _plain(kind, value) for name, value in parameters.items() if value is not None},
         dimension=dimension,
         **options,
+    )
+
+
+def _plain(kind: str, value: object) -> Value:
+    """Return a parameter as a document would hold it."""
+    if isinstance(value, list | tuple):
+        return [_scalar(kind, item) for item in value]
+    if isinstance(value, dict):
+        return {name: _scalar(kind, item) for name, item in value.items()}
+    return _scalar(kind, value)
+
+
+def _scalar(kind: str, value: object) -> Scalar:
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, datetime.datetime) and value.tzinfo is not None:
+        value = value.astimezone(datetime.UTC)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(sep=" ")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, decimal.Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise DefinitionError(
+        f"`{kind}` cannot compare with a {type(value).__name__}",
+        code="GM-C011",
+        hint="give a number, text, a date or a time",
     )
 
 

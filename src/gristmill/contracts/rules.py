@@ -8,6 +8,8 @@ as null.
 
 from __future__ import annotations
 
+import datetime
+import decimal
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,6 +19,7 @@ from gristmill.errors import DefinitionError, did_you_mean
 from gristmill.model.rules import Rule, Scalar
 
 Columns = str | Sequence[str]
+Bound = float | str | datetime.date | datetime.time | decimal.Decimal
 
 
 def _names(columns: Columns) -> list[str]:
@@ -50,21 +53,23 @@ def null_together(*columns: str, **options: Unpack[Options]) -> Rule:
 def between(
     column: str,
     *,
-    low: float | str | None = None,
-    high: float | str | None = None,
+    low: Bound | None = None,
+    high: Bound | None = None,
     exclusive: bool = False,
-    above: float | str | None = None,
-    below: float | str | None = None,
+    above: Bound | None = None,
+    below: Bound | None = None,
     **options: Unpack[Options],
 ) -> Rule:
     """Values lie between ``low`` and ``high``, both included unless ``exclusive``; or strictly ``above``, ``below``.
+
+    Times without a zone are UTC. Text is compared with numbers as a number; what is no number breaks the rule.
 
     >>> between("wind_speed", low=0, high=200, on_fail="quarantine").code
     'between:wind_speed'
     """
     if exclusive:
         low, high, above, below = None, None, low, high
-    parameters: dict[str, float | str | None] = {"low": low, "high": high, "above": above, "below": below}
+    parameters: dict[str, Bound | None] = {"low": low, "high": high, "above": above, "below": below}
     if all(value is None for value in parameters.values()):
         raise DefinitionError(f"`between` on `{column}` has neither low nor high", code="GM-C011")
     return made("between", [column], {**parameters}, options, dimension="consistency")

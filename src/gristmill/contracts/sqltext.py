@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from gristmill.errors import DefinitionError
 from gristmill.model.rules import Rule, Scalar
 
 Types = Mapping[str, str]
@@ -51,8 +52,9 @@ def text(name: str, types: Types) -> str:
 
 def bound(limit: object, types: Types, column: str) -> str:
     """Return a literal to compare a column with; text becomes the column's own type."""
-    scalar = limit if isinstance(limit, str | int | float) else None
-    written = literal(scalar)
+    if limit is not None and not isinstance(limit, str | int | float):
+        raise DefinitionError(f"`{column}` cannot be compared with a {type(limit).__name__}", code="GM-C011")
+    written = literal(limit)
     if isinstance(limit, str) and column in types and types[column] != "VARCHAR":
         return f"CAST({written} AS {types[column]})"
     if isinstance(limit, int | float) and types.get(column) == "VARCHAR":

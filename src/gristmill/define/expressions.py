@@ -83,4 +83,9 @@ def _column_hint(error: BaseException, schemas: Mapping[str, pa.Schema], node: N
         hint = did_you_mean(word, known)
         if word not in known and hint:
             return hint
-    return None
+    return "; ".join(f"{name}: {_columns(schemas[name])}" for name in node.reads[:3]) or None
+
+
+def _columns(schema: pa.Schema, most: int = 12) -> str:
+    shown = ", ".join(f"{field.name} {field.type}" for field in list(schema)[:most])
+    return shown + (", ..." if len(schema) > most else "")

@@ -106,6 +106,7 @@ class NothingToDo(Event, frozen=True, kw_only=True):
     on: str
     commit: str
     held: list[str]
+    waiting: list[str] = []
 
 
 class RunFailed(Event, frozen=True, kw_only=True):

@@ -70,7 +70,15 @@ def as_arrow(node: Node, result: object, schema: pa.Schema) -> pa.Table:
     """
     import pyarrow as pa
 
-    table = to_table(result)
+    try:
+        table = to_table(result)
+    except DataError as error:
+        raise DefinitionError(
+            f"`{node.name}` returned {type(result).__name__}, not rows",
+            code="GM-P013",
+            where=str(node.place),
+            hint="return Arrow, Polars or pandas",
+        ) from error
     missing = [name for name in schema.names if name not in table.schema.names]
     extra = [name for name in table.schema.names if name not in schema.names]
     if missing or extra:

@@ -85,6 +85,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Units that a revert keeps back, as ``source unit``."""
         return [name for step in self.steps for name in step.held]
 
+    @property
+    def waiting(self) -> list[str]:
+        """Sources for which nothing has arrived yet."""
+        return [step.name for step in self.steps if step.mode == "wait" and step.kind == "source"]
+
 
 def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str] = ()) -> Plan:
     """Compare sources and definitions with what ``snapshot`` holds.

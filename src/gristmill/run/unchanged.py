@@ -54,13 +54,14 @@ def settled(ctx: Context, record: RunRecord) -> Plan | None:
     stages = {stage.name: stage for stage in record.stages}
     if record.status != "published" or record.head is None or any(node.name not in stages for node in ctx.graph):
         return None
+    snapshot = ctx.store.snapshot(record.head)
     steps = tuple(
         Step(
             name=node.name,
             kind=node.kind,
             mode="reuse",
             reason="no new units" if node.kind == "source" else "nothing changed",
-            rows=stages[node.name].rows,
+            rows=snapshot.table(node.name).row_count if node.name in snapshot else stages[node.name].rows,
         )
         for node in ctx.graph.order()
     )

@@ -7,6 +7,8 @@ never wait for it. Start with the tables below.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -46,6 +48,38 @@ create table tombstones(kind text not null, name text primary key, time_us integ
 """
 
 Row = tuple[Any, ...]
+_LIVE = "mode=ro"
+
+
+def _open_read_only(path: Path) -> apsw.Connection:
+    """Open a database that cannot be written to, with the commits that are still in its log.
+
+    An ``immutable`` database is read without its log: an older state. SQLite reads the log where its index is there;
+    where it is not, a copy of both is read.
+    """
+
+    def opened(place: Path, option: str) -> apsw.Connection:
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        db = apsw.Connection(f"file:{quote(str(place))}?{option}", flags=flags)
+        db.execute("select count(*) from meta").fetchall()
+        return db
+
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or not log.stat().st_size:
+        return opened(path, "immutable=1")
+    try:
+        return opened(path, _LIVE)
+    except apsw.Error:
+        with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
+            for file in (path, log):
+                shutil.copyfile(file, Path(folder) / file.name)
+            whole = apsw.Connection(str(Path(folder) / path.name))
+            whole.execute("pragma wal_checkpoint(truncate); pragma journal_mode=delete")
+            copied = apsw.Connection(":memory:")
+            with copied.backup("main", whole, "main") as backup:
+                backup.step()
+            whole.close()
+            return copied
 
 
 class Catalog:
@@ -83,9 +117,7 @@ class Catalog:
         path = self.folder / "catalog.db"
         try:
             if self.read_only:
-                return apsw.Connection(
-                    f"file:{quote(str(path))}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-                )
+                return _open_read_only(path)
             db = apsw.Connection(str(path))
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             db.set_busy_timeout(60_000)

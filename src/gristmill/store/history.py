@@ -57,7 +57,7 @@ def _base(store: Store, ref: Ref) -> Oid:
                 examples=[row[0].hex() for row in rows],
                 hint="give more digits",
             )
-    known = [row[0] for row in store.catalog.rows("select name from refs order by name")]
+    known = [row[0] for row in store.catalog.rows("select distinct name from refs order by name")]
     hint = did_you_mean(ref.base, known) or f"there are {', '.join(known[:10])}"
     raise NotFound(f"there is no branch, tag or commit `{ref.base}`", hint=hint)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -37,4 +38,8 @@ def command(folder: Path, template: str | None, source: Path | None) -> None:
 
         write_starter(folder, source)
     say(f"made {folder}/ (definitions in pipeline.py, files in landing/, store in .gristmill/ at the first run)")
-    say(f"next: cd {folder} && gristmill plan")
+    say(
+        "next: gristmill plan"
+        if folder.resolve() == Path.cwd()
+        else f"next: cd {shlex.quote(str(folder))} && gristmill plan"
+    )

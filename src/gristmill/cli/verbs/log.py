@@ -25,9 +25,15 @@ def command(
     gristmill log clean.flights --on try/partner
     """
     from gristmill.cli.output import columns, emit_struct, when
+    from gristmill.errors import NotFound, did_you_mean
 
     store, settings = open_store(folder, environment)
-    commits = list(store.log(branch_of(settings, on), table=table, limit=limit or None))
+    branch = branch_of(settings, on)
+    commits = list(store.log(branch, table=table, limit=limit or None))
+    if table and not commits:
+        raise NotFound(
+            f"no commit of {branch} has a table `{table}`", hint=did_you_mean(table, store.snapshot(branch).tables())
+        )
     if as_json:
         for commit in commits:
             emit_struct(commit)

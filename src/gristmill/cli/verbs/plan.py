@@ -53,7 +53,10 @@ def command(
     rows = []
     for step in result.steps:
         rows.append((f"  {step.name}", step.mode, step.reason, _amount(step)))
-    click.echo(columns(rows, width=60))
+    if rows:
+        click.echo(columns(rows, width=60))
+    else:
+        say("  the project defines no tables")
     if result.plan.time_s:
         error = result.plan.time_error
         words = f"; past estimates were off by {error:.0%}" if error is not None else ""

@@ -45,7 +45,7 @@ def list_(
     as_json: bool,
 ) -> None:
     """List rows set aside: of all tables in counts, of one with id, origin, raw text and rule."""
-    from gristmill.cli.output import columns, emit, emit_struct, say
+    from gristmill.cli.output import columns, emit, emit_struct, one_line, say
     from gristmill.contracts.quarantine import PREFIX
     from gristmill.run.setaside import rows_of
 
@@ -66,7 +66,7 @@ def list_(
             emit_struct(row)
             continue
         click.echo(f"{row.id[:8]}  {row.origin}  {row.message}  [{', '.join(row.reasons)}]")
-        click.echo(f"    {row.raw.rstrip()}")
+        click.echo(f"    {one_line(row.raw.rstrip())}")
     if len(rows) > limit:
         say(f"({limit} of {len(rows):,} rows)")
     if not rows:
@@ -83,7 +83,7 @@ def show(
     table: str, ids: tuple[str, ...], at: str | None, folder: Path | None, environment: str | None, as_json: bool
 ) -> None:
     """Show rows set aside whole: raw text, cells, reasons, origin, and what became of them."""
-    from gristmill.cli.output import emit_struct
+    from gristmill.cli.output import emit_struct, one_line
     from gristmill.run.setaside import rows_of
 
     store, settings = open_store(folder, environment)
@@ -94,7 +94,7 @@ def show(
         click.echo(f"{row.id}  {row.status}{': ' + row.note if row.note else ''}")
         click.echo(f"  from    {row.origin}  (set aside by {row.run or 'hand'})")
         click.echo(f"  reason  {row.message}  [{', '.join(row.reasons)}]")
-        click.echo(f"  raw     {row.raw.rstrip()}")
+        click.echo(f"  raw     {one_line(row.raw.rstrip())}")
         if row.cells and row.cells != row.raw:
             click.echo(f"  cells   {row.cells}")
 
@@ -107,13 +107,17 @@ def show(
 @project_options
 def add(table: str, where: str, because: str, on: str | None, folder: Path | None, environment: str | None) -> None:
     """Set stored rows of a source TABLE aside by hand."""
+    from gristmill.cli.output import count, say
     from gristmill.run.setaside import add as add_rows
 
     project = open_project(folder, environment)
     branch = project.branch(on)
     with project.context() as ctx:
         commit, number = add_rows(ctx, branch, table, where=where, because=because)
-    _done(f"set {number:,} rows of {table} aside", commit, branch)
+    if not number:
+        say(f"no row of {table} fits; nothing was set aside")
+        return
+    _done(f"set {count(number, 'row')} of {table} aside", commit, branch)
 
 
 @command.command("fix")
@@ -161,12 +165,13 @@ def drop(
     table: str, ids: tuple[str, ...], because: str, on: str | None, folder: Path | None, environment: str | None
 ) -> None:
     """Let rows go for good; they stay listed as dropped."""
+    from gristmill.cli.output import count
     from gristmill.run.setaside import drop as drop_rows
 
     store, settings = open_store(folder, environment)
     branch = branch_of(settings, on)
     commit = drop_rows(store, branch, table, ids=ids, because=because)
-    _done(f"dropped {len(ids):,} rows set aside from {table}", commit, branch)
+    _done(f"dropped {count(len(ids), 'row')} set aside from {table}", commit, branch)
 
 
 def _retry(
@@ -179,7 +184,7 @@ def _retry(
     folder: Path | None,
     environment: str | None,
 ) -> int:
-    from gristmill.cli.output import say
+    from gristmill.cli.output import count, say
     from gristmill.run.setaside import retry as retry_rows
 
     project = open_project(folder, environment)
@@ -189,7 +194,9 @@ def _retry(
     for row in done.still[:3]:
         say(f"still aside: {row.id[:8]}  {row.origin}  {row.message}")
     later = f", {done.overtaken:,} had a later row of their key" if done.overtaken else ""
-    _done(f"took {done.taken:,} rows of {table}, {len(done.still):,} are still aside{later}", done.commit, branch)
+    _done(
+        f"took {count(done.taken, 'row')} of {table}, {len(done.still):,} are still aside{later}", done.commit, branch
+    )
     return 1 if done.still else 0
 
 

@@ -48,7 +48,8 @@ def command(
     unchanged = find_unchanged(folder, environment, on=on, params=values, select=select)
     draw = listener(as_json=as_json, quiet=quiet)
     if unchanged is not None:
-        draw(NothingToDo(on=unchanged.plan.on, commit=unchanged.plan.commit, held=unchanged.plan.held))
+        plan = unchanged.plan
+        draw(NothingToDo(on=plan.on, commit=plan.commit, held=plan.held, waiting=plan.waiting))
         return 0
     result = open_project(folder, environment).run(
         select,

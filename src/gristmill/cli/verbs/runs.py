@@ -28,5 +28,6 @@ def command(limit: int, folder: Path | None, environment: str | None, as_json: b
     for record in records:
         took = f"{(record.finished_us - record.started_us) / 1e6:.1f} s" if record.finished_us else ""
         head = record.head[:7] if record.head else ""
-        rows.append((record.run, record.status, record.on, head, when(record.started_us), took, record.message))
+        status = "killed" if record.status == "running" and not record.alive else record.status
+        rows.append((record.run, status, record.on, head, when(record.started_us), took, record.message))
     click.echo(columns(rows))

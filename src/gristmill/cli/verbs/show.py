@@ -60,7 +60,7 @@ def command(
 
 
 def _show_all(snapshot: Snapshot, as_json: bool) -> None:
-    from gristmill.cli.output import columns, count, emit
+    from gristmill.cli.output import columns, count, emit, say
     from gristmill.run.models import load_model
 
     rows = []
@@ -75,7 +75,9 @@ def _show_all(snapshot: Snapshot, as_json: bool) -> None:
         rows.append((name, metrics, "model" if model else "files", ""))
         if as_json:
             emit("files", name=name, metrics=model.metrics if model else {})
-    if not as_json:
+    if not rows and not as_json:
+        say("no tables yet: gristmill run")
+    elif not as_json:
         click.echo(columns(rows))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @json_option
 def command(on: str | None, folder: Path | None, environment: str | None, as_json: bool) -> int:
     """Show the branch, the last run, rows set aside, held units, accepted failures. Exit 1 if a person is needed."""
-    from gristmill.cli.output import emit, when
+    from gristmill.cli.output import count, emit, when
 
     store, settings = open_store(folder, environment)
     branch = branch_of(settings, on)
@@ -31,7 +31,9 @@ def command(on: str | None, folder: Path | None, environment: str | None, as_jso
     head = snapshot.commit
     click.echo(f"{branch} at {head.id[:7]}  {when(head.time_us)}  {head.message}")
     rows = sum(snapshot.table(name).row_count for name in snapshot.tables())
-    click.echo(f"{len(snapshot.tables())} tables, {rows:,} rows, {len(snapshot.sources())} sources")
+    click.echo(
+        f"{count(len(snapshot.tables()), 'table')}, {count(rows, 'row')}, {count(len(snapshot.sources()), 'source')}"
+    )
     if needs:
         click.echo("needs a person:")
         for words, hint in needs:
@@ -50,6 +52,8 @@ def _needs(store: Store, snapshot: Snapshot) -> list[tuple[str, str]]:
     for record in history(store, limit=1):
         if record.status == "failed":
             found.append((f"{record.run} failed: {record.message}", f"gristmill show {record.run} --failed"))
+        elif record.status == "running" and not record.alive:
+            found.append((f"{record.run} was killed; the next run goes on from what it finished", "gristmill run"))
     found += _set_aside(snapshot)
     for source in snapshot.sources():
         held = [name for name, unit in snapshot.units(source).items() if unit.state == "held"]

@@ -57,7 +57,7 @@ class Kernel:
         made = tempfile.mkdtemp(prefix="gristmill-") if temp_dir is None else None
         self._clean_up = weakref.finalize(self, shutil.rmtree, made, True) if made else None
         self._plans: dict[tuple[str, int | None], str] = {}
-        self._checked: dict[tuple[str, tuple[tuple[str, str], ...]], SqlDefinition] = {}
+        self._checked: dict[tuple[str, bool, tuple[tuple[str, str], ...]], SqlDefinition] = {}
         self._texts: dict[tuple[object, int | None], str] = {}
         with engine_errors():
             config = _settings(made or str(temp_dir), memory_limit_bytes, threads, temp_limit_bytes)
@@ -140,12 +140,13 @@ class Kernel:
         with engine_errors():
             return self.connection.sql(f"SELECT * FROM ({text}) LIMIT 0").to_arrow_table().schema
 
-    def check_sql(self, text: str, tables: Mapping[str, pa.Schema]) -> SqlDefinition:
+    def check_sql(self, text: str, tables: Mapping[str, pa.Schema], *, once: bool = False) -> SqlDefinition:
         """Check a SQL definition against the tables that it may read, and bring it under our semantics.
 
         Args:
             text: one SELECT; tables as dotted names or as whole names in quotes.
             tables: the schema of every table that may be read, by dotted name.
+            once: it is a question asked once, not a definition: LIMIT without an order or now() may stand in it.
 
         Raises:
             DefinitionError: it is not one SELECT, reads something else, could give another answer on another
@@ -155,17 +156,18 @@ class Kernel:
             SqlDefinition,
             inputs_of,
             parse_select,
+            refuse_outside,
             refuse_unstable,
             with_semantics,
         )
 
-        key = (text, tuple((name, str(schema)) for name, schema in sorted(tables.items())))
+        key = (text, once, tuple((name, str(schema)) for name, schema in sorted(tables.items())))
         known = self._checked.get(key)
         if known is not None:
             return known
         tree = parse_select(text)
         inputs = inputs_of(tree, tables)
-        refuse_unstable(tree)
+        (refuse_outside if once else refuse_unstable)(tree)
         sql, notes = with_semantics(tree, inputs, tables)
         with engine_errors(), self._empty(inputs, tables) as cursor:
             schema = cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema

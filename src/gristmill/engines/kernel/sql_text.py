@@ -20,6 +20,7 @@ from sqlglot.schema import MappingSchema
 
 from gristmill.algebra.semantics import FORMULAS
 from gristmill.engines.kernel.fill import fill_text
+from gristmill.engines.kernel.sql_case import DIALECT, keep_star_names, spell
 from gristmill.errors import DefinitionError, did_you_mean
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ _REFUSED: dict[str, str] = {
     "query": "name the table in `reads`",
     "query_table": "name the table in `reads`",
 }
+_OUTSIDE = {"getvariable", "current_setting", "getenv", "query", "query_table", "nextval", "currval", "setseed"}
 _ORDERED = {"first", "last", "list", "array_agg", "string_agg", "group_concat", "listagg", "arg_max_null"}
 _POSITIONAL = {"row_number", "lag", "lead", "ntile", "nth_value", "first_value", "last_value"}
 _TABLE_FUNCTIONS = {"unnest", "explode", "generate_series", "range"}
@@ -115,7 +117,7 @@ def inputs_of(tree: sge.Query, known: Mapping[str, object]) -> dict[str, list[sg
             _refuse_table_function(table.this)
             continue
         name = ".".join(part.name for part in table.parts)
-        if len(table.parts) == 1 and name in _ctes_above(table):
+        if len(table.parts) == 1 and name.lower() in _ctes_above(table):
             continue
         if name not in known:
             hint = did_you_mean(name, list(known)) or "list it in `reads`; files are landed with a source"
@@ -132,14 +134,16 @@ def named_tables(text: str) -> list[str]:
     """
     tables = [table for table in parse_select(text).find_all(sge.Table) if isinstance(table.this, sge.Identifier)]
     named = {".".join(part.name for part in table.parts): table for table in tables}
-    return sorted(name for name, table in named.items() if len(table.parts) > 1 or name not in _ctes_above(table))
+    return sorted(
+        name for name, table in named.items() if len(table.parts) > 1 or name.lower() not in _ctes_above(table)
+    )
 
 
 def _ctes_above(table: sge.Expression) -> set[str]:
     names: set[str] = set()
     node: sge.Expression | None = table
     while node is not None:
-        names |= {cte.alias for cte in getattr(node, "ctes", ())}
+        names |= {cte.alias.lower() for cte in getattr(node, "ctes", ())}
         node = node.parent
     return names
 
@@ -158,6 +162,17 @@ def _name(call: sge.Expression) -> str:
     if isinstance(call, sge.Anonymous):
         return str(call.name).lower()
     return str(call.sql_name() if isinstance(call, sge.Func) else type(call).__name__).lower()
+
+
+def refuse_outside(tree: sge.Query) -> None:
+    """Raise where the text reads what is no table: settings, variables of the process, text as a query.
+
+    Raises:
+        DefinitionError: with what to write instead.
+    """
+    for call in tree.find_all(sge.Func):
+        if _name(call) in _OUTSIDE:
+            raise DefinitionError(f"`{_name(call)}()` reads no table", code=_CODE, hint=_REFUSED[_name(call)])
 
 
 def refuse_unstable(tree: sge.Query) -> None:
@@ -198,8 +213,11 @@ def with_semantics(
             table.replace(_keep(new, table))
     try:
         columns = {holder: _column_types(schemas[name]) for holder, name in holders.items()}
-        schema = MappingSchema(columns, dialect="duckdb")
-        typed = annotate_types(qualify(tree.copy(), schema=schema, dialect="duckdb"), schema=schema, dialect="duckdb")
+        schema = MappingSchema(columns, dialect=DIALECT, normalize=False)
+        spelled = tree.copy()
+        spell(spelled, [name for types in columns.values() for name in types])
+        typed = annotate_types(qualify(spelled, schema=schema, dialect=DIALECT), schema=schema, dialect=DIALECT)
+        keep_star_names(typed)
         tree = _rewrite(typed, notes)
         _total_orders(tree)
     except SqlglotError as error:
@@ -262,7 +280,7 @@ def _total_orders(tree: sge.Query) -> None:
     Stars are expanded by now, so that every column has a number.
     """
     for part in tree.find_all(sge.Select):
-        if part.args.get("limit") or part.args.get("offset"):
+        if (part.args.get("limit") or part.args.get("offset")) and part.args.get("order"):
             numbers = [sge.Ordered(this=sge.Literal.number(i)) for i in range(1, len(part.selects) + 1)]
             part.args["order"].set("expressions", [*part.args["order"].expressions, *numbers])
 
