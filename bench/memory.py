@@ -30,10 +30,11 @@ def users(events):
     return events.group_by("user").agg(n=events.count(), last=events.text.max(), total=events.amount.sum())
 """
 
-RUN = """import resource, sys
+RUN = """import sys
 from gristmill.api.project import Project
+from gristmill.run.records import peak_memory_bytes
 assert Project.load(sys.argv[1]).run().ok
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+print(peak_memory_bytes())
 """
 
 

@@ -12,7 +12,7 @@ CEILING_MB = 400
 """For a file of 200 MB: interpreter, Arrow and NumPy take about 100 MB of it, blocks in flight the rest."""
 
 READ = """
-import resource, sys
+import sys
 from pathlib import Path
 from gristmill import connect
 root = Path(sys.argv[1])
@@ -20,8 +20,8 @@ source = connect.files("big.csv")
 found = source.discover(root, {})
 shape = source.infer(root, found)
 rows = sum(chunk.rows.num_rows for chunk in source.read(root, found[0], shape=shape, number=1))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(rows, peak // 1024 if sys.platform != "darwin" else peak // 1048576)
+from gristmill.run.records import peak_memory_bytes
+print(rows, peak_memory_bytes() // 2**20)
 """
 
 
