@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gristmill.run.records import peak_memory_bytes as peak_memory_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
@@ -62,12 +64,6 @@ def process(arguments: Sequence[str], *, cwd: str | None = None, expect: int = 0
         return None
 
     return run
-
-
-def peak_memory_bytes() -> int:
-    """Return the largest resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def report(goal: str, value: float, limit: float, *, unit: str = "x", at_least: bool = False, note: str = "") -> None:
