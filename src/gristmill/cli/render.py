@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.cli.output import count, emit_struct, is_terminal, say, size
+from gristmill.cli.output import count, emit_struct, is_terminal, say
 from gristmill.model.events import (
     Assumed,
     Event,
@@ -159,8 +159,3 @@ def refusal(finding: Finding, failed: RunFailed) -> str:
 
 def _code(finding: Finding) -> str:
     return {"fail": "GM-C001", "error": "GM-C002", "not_checked": "GM-C003"}.get(finding.outcome, "GM-C001")
-
-
-def bytes_words(number: int) -> str:
-    """Write bytes, or nothing where there are none."""
-    return size(number) if number else ""

@@ -6,15 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from gristmill.errors import DefinitionError
+from gristmill.model.names import quote as quote
 from gristmill.model.rules import Rule, Scalar
 
 Types = Mapping[str, str]
 """Column name to DuckDB type, as DESCRIBE gives it."""
-
-
-def quote(name: str) -> str:
-    """Quote a column or table name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(value: Scalar) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import linecache
 from collections.abc import Callable, Mapping, Sequence
@@ -140,8 +139,3 @@ def _relative(path: Path, root: Path) -> str:
         return path.resolve().relative_to(root.resolve()).as_posix()
     except ValueError:
         return path.as_posix()
-
-
-def text_digest(text: str) -> str:
-    """Return a short stable digest of source text, for messages and change tests."""
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -12,6 +12,7 @@ from gristmill.lineage.places import places_of
 from gristmill.lineage.stored import ROW_ID, Key, Rows, find_table, key_condition, made_at
 from gristmill.lineage.trained import models_of
 from gristmill.lineage.values import Link, Trace
+from gristmill.model.names import quote
 from gristmill.run.models import ORIGIN_ROW
 from gristmill.run.witnesses import Way, Witnesses, load_witnesses
 
@@ -150,7 +151,7 @@ def _derived(asked: _Asked, start: Trace, ways: Witnesses) -> Trace:
     if ways.kind == "predictions":
         return replace(found, links=_predicted(asked, found, ways), models=models_of(asked.reader, found, ways))
     asked.reader.named(made, list(ways.inputs))
-    identity = ", ".join(_quote(name) for name in ways.identity)
+    identity = ", ".join(quote(name) for name in ways.identity)
     keys = asked.reader.by_id(start.commit, start.table, start.ids, identity)
     links = []
     for name, listed in ways.inputs.items():
@@ -188,19 +189,13 @@ def _rows_behind(
 
 def behind(sql: str, identity: Sequence[str], keys: str) -> str:
     """Return the query for the row ids behind the rows whose identity stands in ``keys``."""
-    equal = " AND ".join(f"w.{_quote(name)} IS NOT DISTINCT FROM k.{_quote(name)}" for name in identity)
+    equal = " AND ".join(f"w.{quote(name)} IS NOT DISTINCT FROM k.{quote(name)}" for name in identity)
     return f"SELECT w.{ROW_ID} FROM ({sql}) AS w SEMI JOIN {keys} AS k ON {equal}"
 
 
 def _predicted(asked: _Asked, found: Trace, ways: Witnesses) -> tuple[Link, ...]:
     assert found.made_at is not None
     (source,) = ways.inputs
-    rows = asked.reader.by_id(found.commit, found.table, found.ids, _quote(ORIGIN_ROW), hidden=True)
+    rows = asked.reader.by_id(found.commit, found.table, found.ids, quote(ORIGIN_ROW), hidden=True)
     ids = tuple(sorted(set(rows.column(0).to_pylist())))
     return (Link(table=source, rows=_traced(asked, found.made_at, source, ids)),)
-
-
-def _quote(name: str) -> str:
-    from gristmill.engines.kernel.kernel import quote
-
-    return quote(name)

@@ -14,6 +14,7 @@ from gristmill.errors import UsageError
 from gristmill.lineage.stored import ROW_ID, Rows
 from gristmill.lineage.trained import view_with
 from gristmill.lineage.values import Link, Trace
+from gristmill.model.names import quote
 from gristmill.run.compiling import compile_node
 from gristmill.run.context import Context
 from gristmill.run.derivation import load_derivation
@@ -65,7 +66,7 @@ def replay(ctx: Context, trace: Trace) -> Replay:
         raise UsageError(f"`{trace.table}` is landed, not computed", code="GM-L004", hint="trace a derived table")
     run = _Run(ctx, Rows(ctx.store, ctx.kernel))
     again = run.rows(trace)
-    columns = ", ".join(_quote(name) for name in again.schema.names)
+    columns = ", ".join(quote(name) for name in again.schema.names)
     stored = run.reader.by_id(trace.commit, trace.table, trace.ids, columns)
     sources: dict[str, int] = {}
     for source in trace.sources():
@@ -87,7 +88,7 @@ class _Run:
         """Return the traced rows, read if they are landed, else computed from the rows behind them."""
         if trace.kind == "source":
             columns = [f.name for f in self.reader.at(trace.commit).schema_of(trace.table).to_arrow()]
-            return self.reader.by_id(trace.commit, trace.table, trace.ids, ", ".join(map(_quote, columns)))
+            return self.reader.by_id(trace.commit, trace.table, trace.ids, ", ".join(map(quote, columns)))
         if trace.made_at is None:
             raise UsageError(f"`{trace.table}` cannot be replayed: {trace.note}", code="GM-L005", hint="gristmill run")
         node = self.ctx.graph[trace.table]
@@ -135,11 +136,11 @@ class _Run:
     def _kept(self, trace: Trace, node: Node) -> pa.Table:
         """Return those of the computed rows that are traced, by what identifies a row."""
         names = node.key or tuple(self.reader.at(trace.commit).schema_of(trace.table).to_arrow().names)
-        identity = ", ".join(_quote(name) for name in names)
+        identity = ", ".join(quote(name) for name in names)
         connection = self.ctx.kernel.connection
         connection.register(_AGAIN, self.reader.by_id(trace.commit, trace.table, trace.ids, identity))
-        equal = " AND ".join(f"t.{_quote(name)} IS NOT DISTINCT FROM k.{_quote(name)}" for name in names)
-        sql = f"SELECT t.* FROM {_quote(node.name)} AS t SEMI JOIN {_AGAIN} AS k ON {equal}"
+        equal = " AND ".join(f"t.{quote(name)} IS NOT DISTINCT FROM k.{quote(name)}" for name in names)
+        sql = f"SELECT t.* FROM {quote(node.name)} AS t SEMI JOIN {_AGAIN} AS k ON {equal}"
         found = self.ctx.kernel.query(sql).read_all()
         connection.unregister(_AGAIN)
         return found
@@ -182,9 +183,3 @@ def first_difference(stored: pa.Table, again: pa.Table, key: tuple[str, ...]) ->
 def _ordered(table: pa.Table, key: tuple[str, ...]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = table.drop_columns([ROW_ID] if ROW_ID in table.schema.names else []).to_pylist()
     return sorted(rows, key=lambda row: repr([row[name] for name in key] if key else list(row.values())))
-
-
-def _quote(name: str) -> str:
-    from gristmill.engines.kernel.kernel import quote
-
-    return quote(name)

@@ -52,3 +52,12 @@ def check_branch_name(name: str) -> str:
             hint="use letters, digits, `-`, `_`, `.` and `/`, such as `fix/prices`",
         )
     return name
+
+
+def quote(name: str) -> str:
+    """Return a name as one quoted SQL identifier; a quote inside it is doubled.
+
+    >>> quote("clean.flights")
+    '"clean.flights"'
+    """
+    return '"' + name.replace('"', '""') + '"'

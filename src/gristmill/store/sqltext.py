@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gristmill.model.names import quote as quote
 from gristmill.model.schema import DECIMAL, Field, ListType, MapType, StructType, Type
 
 _TYPES = {
@@ -23,15 +24,6 @@ _TYPES = {
     "binary": "BLOB",
     "unknown": '"NULL"',
 }
-
-
-def quote(name: str) -> str:
-    """Return a name as an SQL identifier; a quote inside it is doubled.
-
-    >>> quote("a")
-    '"a"'
-    """
-    return '"' + name.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:

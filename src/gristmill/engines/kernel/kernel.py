@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from gristmill.engines.kernel.exact import FUNCTIONS
 from gristmill.errors import DataError, DefinitionError, EngineError, GristmillError, UsageError
+from gristmill.model.names import quote as quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -193,16 +194,6 @@ def _keep(cache: dict[Key, Value], key: Key, value: Value) -> None:
     if len(cache) >= _PLANS_KEPT:
         cache.pop(next(iter(cache)))
     cache[key] = value
-
-
-def quote(name: str) -> str:
-    """Return a name as one quoted SQL identifier.
-
-    >>> quote('clean.flights')
-    '"clean.flights"'
-    """
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
 
 
 def _settings(
