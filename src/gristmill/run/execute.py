@@ -169,7 +169,7 @@ def _publish(ctx: Context, record: RunRecord, progress: Progress, message: str) 
     store.delete_branch(record.run)
     closed = _close(ctx, record, progress, "published", head=head)
     if ctx.modules:
-        for name, path in write_first_contracts(store, ctx.graph, ctx.root, closed).items():
+        for name, path in write_first_contracts(ctx, closed).items():
             shown = path.relative_to(ctx.root).as_posix()
             ctx.listener(Assumed(name=name, text=f'written down in {shown}; let it hold with contract="{shown}"'))
     undo = f"gristmill revert {head[:7]}" + ("" if record.on == "main" else f" --on {record.on}")
