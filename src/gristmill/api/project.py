@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gristmill.run.plan import Plan
     from gristmill.store import Store
 
-_HEADROOM_BYTES = 128 * 2**20
+_HEADROOM_BYTES = 192 * 2**20
 """What rows on their way out of the kernel, into files and user code, may take besides."""
 
 

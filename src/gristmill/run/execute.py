@@ -107,6 +107,7 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
             steps = tuple(step for step in steps if step.kind != "source")
         for brought in run_stages(ctx, run, steps):
             progress.take(brought)
+            progress.in_order_of(steps)
             records.save(store, _record(record, progress, "running"), along=progress.computed)
             progress.computed.clear()
         return _finish(ctx, record, progress, request.message)

@@ -58,6 +58,7 @@ class _Lanes:
         self.at_work = 0
         self.error: BaseException | None = None
         self.change = threading.Condition()
+        self.telling = threading.Lock()
 
     def run(self, lanes: int) -> Iterator[Progress]:
         with ExitStack() as stack:
@@ -133,9 +134,9 @@ class _Lanes:
 
     def _tell(self, event: Event) -> None:
         """Pass an event on, one at a time; a stage that goes on after an error elsewhere is ended here."""
-        with self.change:
-            if isinstance(self.error, KeyboardInterrupt):
-                raise EngineError("stopped by the user", code="GM-E031")
+        if isinstance(self.error, KeyboardInterrupt):
+            raise EngineError("stopped by the user", code="GM-E031")
+        with self.telling:
             self.ctx.listener(event)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,12 @@ class Progress:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     computed: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    def in_order_of(self, steps: Sequence[Step]) -> None:
+        """Bring stages and findings into the plan's order, whichever ended first."""
+        rank = {step.name: position for position, step in enumerate(steps)}
+        self.stages.sort(key=lambda stage: rank.get(stage.name, 0))
+        self.findings.sort(key=lambda finding: rank.get(finding.table, 0))
 
     def take(self, more: Progress) -> None:
         """Add what another stage has brought."""
