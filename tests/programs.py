@@ -285,7 +285,7 @@ def _sessions(rng: random.Random, t: ibis.Table) -> ibis.Table:
     u = t.filter(t[time].notnull()).select(sk=t[key], st=t[time])
     w = ibis.window(group_by="sk", order_by="st")
     u = u.mutate(fresh=(u.st.lag().over(w).isnull() | (u.st > u.st.lag().over(w) + ibis.interval(minutes=3))))
-    u = u.mutate(session=u.fresh.cast("int64").sum().over(w))
+    u = u.mutate(session=u.fresh.cast("int64").sum().over(ibis.cumulative_window(group_by="sk", order_by="st")))
     return u.group_by("sk", "session").aggregate(since=u.st.min(), till=u.st.max(), events=u.count())
 
 

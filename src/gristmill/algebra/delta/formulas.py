@@ -20,7 +20,8 @@ FORMULAS: dict[str, str] = {
     "delta_any_of": "CASE WHEN {b} > 0 THEN {a} > 0 END",
     "delta_all_of": "CASE WHEN {b} > 0 THEN {a} = {b} END",
     "delta_sorted": "list_sort({a})",
-    "delta_multiset": "CASE WHEN {b} IS NULL AND {c} IS NULL THEN {a} ELSE gm_multiset({a}, {b}, {c}) END",
+    "delta_multiset": "CASE WHEN {b} IS NULL AND {c} IS NULL THEN {a} "
+    "ELSE CAST(gm_multiset({a}, {b}, {c}) AS DOUBLE[]) END",
     "delta_reached": "({b} IS NOT NULL AND ({a} IS NULL OR {b} {t0} {a}))",
     "delta_extreme": "{t0}({a}, {b})",
     "delta_least_positive": "least({a}, {b})",

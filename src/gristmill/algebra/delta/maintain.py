@@ -23,6 +23,7 @@ from gristmill.algebra.delta.maintained import (
 )
 from gristmill.algebra.delta.partial import Layout, layout_of
 from gristmill.algebra.delta.plain import plain
+from gristmill.algebra.delta.pruned import pruned
 from gristmill.algebra.delta.weights import consolidated, together
 from gristmill.algebra.delta.work import OLD, Version, Work
 from gristmill.algebra.identity import digest
@@ -53,10 +54,10 @@ def maintain(
     >>> found.mode, [rule.rule for rule in found.rules], found.changes.columns
     ('delta', ['mergeable'], ('k', 's', '_w'))
     """
-    root = plain(normalise(expr, grids=grids).op())
+    root = pruned(plain(normalise(expr, grids=grids).op()))
     _refuse_weight(root)
     states = _States(root, name)
-    work = Work(root, changed, rule=states.rule, stored=states.stored)
+    work = Work(changed, rule=states.rule, stored=states.stored)
     if work.kind(root) == "none":
         return Maintained("reuse", "no input changed", (), states.values(), (), None, ())
     if uses_run_time(expr):

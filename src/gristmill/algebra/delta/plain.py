@@ -37,6 +37,8 @@ class _Plain:
         return self._known[node]
 
     def _written(self, node: ops.Relation) -> ops.Relation:
+        if is_correlated(node):
+            return node
         match node:
             case ops.Sort() | ops.SelfReference():
                 return self.of(node.parent)
@@ -59,6 +61,12 @@ class _Plain:
                 return plain_join(node, [self.of(table.parent) for table in node.tables])
         children = {child: self.of(child) for child in _below(node)}
         return repointed(node, children)
+
+
+def is_correlated(node: ops.Relation) -> bool:
+    """Whether a subquery in the node may look at the node's own rows, so that both can only be moved together."""
+    values = node.values.values() if isinstance(node, ops.Project) else getattr(node, "predicates", ())
+    return any(value.find(ops.ExistsSubquery, filter=ops.Value) for value in values)
 
 
 def _below(node: ops.Relation) -> list[ops.Relation]:

@@ -18,7 +18,6 @@ from gristmill.algebra.delta.maintained import (
     old_name,
 )
 from gristmill.algebra.delta.weights import consolidated, in_units
-from gristmill.algebra.inputs import needed_columns
 from gristmill.algebra.moving import moved_value
 
 OLD, NEW = "old", "new"
@@ -30,7 +29,6 @@ class Work:
     """One definition on its way to a ``Maintained``.
 
     Args:
-        root: the definition, plain.
         changed: how each input changed; inputs that are not there did not.
         rule: gives the changes of a relation from those of what is below it.
         stored: what stands for a relation that a hidden state holds, by version.
@@ -38,7 +36,6 @@ class Work:
 
     def __init__(
         self,
-        root: ops.Relation,
         changed: Mapping[str, Change],
         *,
         rule: Rule,
@@ -49,7 +46,6 @@ class Work:
         self.rules: list[OpRule] = []
         self._rule = rule
         self._stored_as = stored
-        self._needed = _needed_leaves(root)
         self._changes: dict[ops.Relation, ops.Relation] = {}
         self._settled: dict[ops.Relation, ops.Relation] = {}
         self._versions: dict[tuple[ops.Relation, Version], ops.Relation] = {}
@@ -136,38 +132,20 @@ class Work:
         """Return the changes of a relation: its columns and a weight of -1 or +1; rows may cancel."""
         if node not in self._changes:
             if isinstance(node, ops.UnboundTable):
-                self._changes[node] = self._leaf_changes(node)
+                schema = {**node.schema.fields, WEIGHT: dt.int64}
+                self._changes[node] = ops.UnboundTable(name=delta_name(node.name), schema=schema)
             else:
                 self._changes[node] = self._rule(self, node)
         return self._changes[node]
 
-    def _leaf_changes(self, leaf: ops.UnboundTable) -> ops.Relation:
-        """Return the changes of an input, without those that touch no column that counts."""
-        table = ops.UnboundTable(name=delta_name(leaf.name), schema={**leaf.schema.fields, WEIGHT: dt.int64})
-        if self.changed[leaf.name] == "inserts":
-            return table
-        names = [name for name in leaf.schema.names if name in self._needed[leaf.name]]
-        if not names:
-            return table
-        bag = self.step(in_units(consolidated(table, names), names))
-        rest = {name: ops.Literal(None, leaf.schema[name].copy(nullable=True)) for name in leaf.schema.names}
-        known = {name: ops.Field(bag, name) for name in names}
-        return ops.Project(bag, {**rest, **known, WEIGHT: ops.Field(bag, WEIGHT)})
-
     def settled(self, node: ops.Relation) -> ops.Relation:
         """Return the changes of a relation as a table made by a step; none of its rows cancel."""
         if node not in self._settled:
-            bag = self.changes(node)
-            if not isinstance(bag, ops.UnboundTable):
-                names = node.schema.names
-                known = self.kind(node) == "inserts" or self._is_settled(bag)
-                bag = self.step(bag if known else in_units(consolidated(bag, names), names))
-            self._settled[node] = bag
+            bag, names = self.changes(node), node.schema.names
+            if self.kind(node) == "any":
+                bag = in_units(consolidated(bag, names), names)
+            self._settled[node] = bag if isinstance(bag, ops.UnboundTable) else self.step(bag)
         return self._settled[node]
-
-    def _is_settled(self, bag: ops.Relation) -> bool:
-        """Whether only what came from one input's step is left, columns dropped by none but fillers."""
-        return isinstance(bag, ops.UnboundTable)
 
     # -- the record ----------------------------------------------------------------------------------
 
@@ -180,16 +158,6 @@ class Work:
     def note(self, operation: str, rule: RuleName, why: str, cost: str) -> None:
         """Keep how one operation is maintained."""
         self.rules.append(OpRule(operation, rule, why, cost))  # type: ignore[arg-type]
-
-
-def _needed_leaves(root: ops.Relation) -> dict[str, set[str]]:
-    """Return the columns of inputs that have an effect on the result or on a group-by, whose state keeps all of it."""
-    needed: dict[str, set[str]] = {}
-    for top in (root, *root.find(ops.Aggregate)):
-        for node, columns in needed_columns(top).items():
-            if isinstance(node, ops.UnboundTable):
-                needed.setdefault(node.name, set()).update(columns)
-    return needed
 
 
 def _values(node: ops.Project | ops.Filter) -> tuple[ops.Value, ...]:
