@@ -14,7 +14,7 @@ from gristmill.errors import DataError, DefinitionError
 from tests import programs
 from tests.engines.following import Following
 
-CASES = int(os.environ.get("GRISTMILL_RANDOM_CASES", "60"))
+CASES = int(os.environ.get("GRISTMILL_RANDOM_CASES", "100"))
 A, B, C = (programs.inputs()[name] for name in ("raw.a", "raw.b", "raw.c"))
 BY_K = ibis.window(group_by="k", order_by="x")
 KEPT = {

@@ -3,7 +3,8 @@
 Read ``maintained.py`` first (the names and shapes of what comes out), then ``maintain.py`` (which rule for which
 operation), ``work.py`` (what rules share) and the rules themselves: ``linear.py``, ``joins.py``, ``asof.py``,
 ``aggregates.py`` with ``partial.py``, ``windows.py``; ``touched.py`` limits a relation to touched keys. ``plain.py``
-writes a definition with few kinds of operations first. Imports the rest of ``algebra`` and ``errors``; knows neither
+writes a definition with few kinds of operations first, ``pruned.py`` without idle columns; ``cost.py`` estimates,
+``table.py`` is the documentation. Imports the rest of ``algebra`` and ``errors``; knows neither
 the store nor the engine.
 """
 
@@ -13,6 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gristmill.algebra.delta.cost import Estimate as Estimate
+    from gristmill.algebra.delta.cost import estimate as estimate
     from gristmill.algebra.delta.maintain import maintain as maintain
     from gristmill.algebra.delta.maintained import WEIGHT as WEIGHT
     from gristmill.algebra.delta.maintained import Change as Change
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Change": "maintained",
+    "Estimate": "cost",
+    "estimate": "cost",
     "Maintained": "maintained",
     "OpRule": "maintained",
     "State": "maintained",

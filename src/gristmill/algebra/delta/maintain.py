@@ -56,18 +56,23 @@ def maintain(
     """
     root = pruned(plain(normalise(expr, grids=grids).op()))
     _refuse_weight(root)
+    reads = tuple(sorted({leaf.name for leaf in root.find(ops.UnboundTable)}))
     states = _States(root, name)
     work = Work(changed, rule=states.rule, stored=states.stored)
     if work.kind(root) == "none":
-        return Maintained("reuse", "no input changed", (), states.values(), (), None, ())
+        return Maintained("reuse", "no input changed", (), states.values(), (), None, (), reads)
     if uses_run_time(expr):
         why = "it reads gm.run_time(), which is another at each run"
-        return Maintained("full", why, (OpRule("run_time()", "full", why, "whole"),), states.values(), (), None, ())
+        return Maintained(
+            "full", why, (OpRule("run_time()", "full", why, "whole"),), states.values(), (), None, (), reads
+        )
     changes = consolidated(work.changes(root), root.schema.names)
     rules = tuple(work.rules)
     mode: Mode = max((MODE_OF[rule.rule] for rule in rules), key=MODES.index, default="delta")
     why = next((f"{r.operation}: {r.why}" for r in rules if MODE_OF[r.rule] == mode), "each row gives its own row")
-    return Maintained(mode, why, rules, states.values(), tuple(work.steps), changes.to_expr(), _inputs(work, changes))
+    return Maintained(
+        mode, why, rules, states.values(), tuple(work.steps), changes.to_expr(), _inputs(work, changes), reads
+    )
 
 
 def _refuse_weight(root: ops.Relation) -> None:
@@ -75,7 +80,7 @@ def _refuse_weight(root: ops.Relation) -> None:
         if WEIGHT in relation.schema:
             raise DefinitionError(
                 f"a column called `{WEIGHT}`, which is the name that the weights of changed rows have",
-                code="GM-P131",
+                code="GM-P132",
                 hint="rename the column",
             )
 

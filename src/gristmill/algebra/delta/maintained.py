@@ -53,7 +53,6 @@ class OpRule:
         rule: the name of the rule.
         why: why this rule and no cheaper one.
         cost: what its work grows with: ``delta``, ``scan`` (one pass over an input), ``whole`` (all of it anew).
-        reads: inputs that are passed over, beside their deltas, as (placeholder, columns that narrow the pass).
     """
 
     operation: str
@@ -110,6 +109,7 @@ class Maintained:
         changes: the output's columns and ``_w``, each row once, no weight zero; compile it as it stands. None
             where no comparison with the inputs' changes can tell, because the definition reads the clock.
         inputs: the tables that must be known by name before the steps run.
+        reads: the inputs of the definition, by their plain names.
     """
 
     mode: Mode
@@ -119,6 +119,7 @@ class Maintained:
     steps: tuple[Step, ...]
     changes: ibis.Table | None
     inputs: tuple[str, ...]
+    reads: tuple[str, ...]
 
 
 def old_name(name: str) -> str:
