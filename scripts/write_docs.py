@@ -1,4 +1,4 @@
-"""Write the generated pages: docs/cli.md from the real help, docs/python.md from the docstrings."""
+"""Write the generated pages: docs/cli.md from the real help, docs/python.md from the docstrings, tables of rules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 import gristmill
+from gristmill.algebra.delta.table import as_markdown as incremental
 from gristmill.algebra.semantics import as_markdown
 from gristmill.cli.app import GROUPS, TEN, cli
 
@@ -76,7 +77,7 @@ def _text(value: object) -> list[str]:
     return ["```text", inspect.getdoc(value) or "", "```", ""]
 
 
-PAGES = {"cli.md": command_line, "python.md": python, "semantics.md": as_markdown}
+PAGES = {"cli.md": command_line, "incremental.md": incremental, "python.md": python, "semantics.md": as_markdown}
 
 
 def main() -> int:

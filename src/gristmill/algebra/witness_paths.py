@@ -7,15 +7,23 @@ is not, the relation is computed as it was and joined back to the path by what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Literal
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
+from gristmill.algebra.moving import (
+    computed_first,
+    conjuncts,
+    fields_of_relation,
+    moved_by,
+    moved_value,
+    plain_columns,
+    windows_in,
+)
 from gristmill.algebra.nodes import AsofJoin
 
 ROW = "_gm_row"
@@ -76,7 +84,7 @@ class _Tracer:
             case ops.Filter():
                 return self._filter(node)
             case ops.DropColumns() | ops.DropNull() | ops.FillNull():
-                return self.of(_plain(node))
+                return self.of(plain_columns(node))
             case ops.TableUnnest():
                 return self._unnest(node)
             case ops.Aggregate():
@@ -100,12 +108,12 @@ class _Tracer:
     # -- one relation below -------------------------------------------------------------------------
 
     def _project(self, node: ops.Project) -> Found:
-        windows = _windows(node.values.values())
+        windows = windows_in(node.values.values())
         paths, notes = self.of(node.parent)
         made: list[Path] = []
         for path in paths:
             if path.exact or not (windows or _correlated(node.values.values())):
-                values = {name: _moved(value, node.parent, path.relation) for name, value in node.values.items()}
+                values = {name: moved_value(value, node.parent, path.relation) for name, value in node.values.items()}
                 made.append(replace(path, relation=ops.Project(path.relation, values | _row(path.relation))))
             else:
                 made.append(replace(path, relation=_rejoined(node, path.relation), exact=False))
@@ -124,7 +132,7 @@ class _Tracer:
             extra = {f"_gm_key_{i}": key for i, key in enumerate(keys)}
             whole = ops.Project(node.parent, dict(node.values) | extra)
             for path in paths:
-                moved = {name: _moved(key, node.parent, path.relation) for name, key in extra.items()}
+                moved = {name: moved_value(key, node.parent, path.relation) for name, key in extra.items()}
                 mates = ops.Project(path.relation, moved | _row(path.relation))
                 found = _matched(whole, mates, node.schema.names, [(name, name) for name in extra])
                 frames.append(Path(found, "frame", needed=path.needed, why="they share a window with it"))
@@ -139,17 +147,17 @@ class _Tracer:
         return []
 
     def _filter(self, node: ops.Filter) -> Found:
-        if _windows(node.predicates):
-            return self.of(_computed_first(node))
+        if windows_in(node.predicates):
+            return self.of(computed_first(node))
         paths, notes = self.of(node.parent)
         made = []
         for path in paths:
             if _correlated(node.predicates):
                 made.append(replace(path, relation=_rejoined(node, path.relation), exact=False))
             else:
-                predicates = [_moved(value, node.parent, path.relation) for value in node.predicates]
+                predicates = [moved_value(value, node.parent, path.relation) for value in node.predicates]
                 made.append(replace(path, relation=ops.Filter(path.relation, predicates)))
-        tests = list(_conjuncts(node.predicates))
+        tests = list(conjuncts(node.predicates))
         members = [value for value in tests if isinstance(value, ops.InSubquery)]
         for member in members:
             inner, more = self.of(member.rel)
@@ -160,8 +168,8 @@ class _Tracer:
 
     def _member(self, node: ops.Filter, member: ops.InSubquery, path: Path) -> Path:
         """Return the rows of a subquery that let a row pass ``IN``."""
-        needle = _moved(member.needle, node.parent, node)
-        whole = ops.Project(node, dict(_fields(node)) | {"_gm_key_0": needle})
+        needle = moved_value(member.needle, node.parent, node)
+        whole = ops.Project(node, dict(fields_of_relation(node)) | {"_gm_key_0": needle})
         relation = _matched(whole, path.relation, node.schema.names, [("_gm_key_0", member.rel.schema.names[0])])
         return replace(path, relation=relation, exact=False, why="they let it pass a condition")
 
@@ -169,7 +177,7 @@ class _Tracer:
         paths, notes = self.of(node.parent)
         made = []
         for path in paths:
-            column = _moved(node.column, node.parent, path.relation)
+            column = moved_value(node.column, node.parent, path.relation)
             made.append(replace(path, relation=node.copy(parent=path.relation, column=column)))
         return made, [*notes, *self._subqueries([node.column])]
 
@@ -180,7 +188,7 @@ class _Tracer:
             return [], [*notes, *extra, Note("global", "it is computed from all rows")]
         made = []
         for path in paths:
-            groups = {name: _moved(value, node.parent, path.relation) for name, value in node.groups.items()}
+            groups = {name: moved_value(value, node.parent, path.relation) for name, value in node.groups.items()}
             members = ops.Project(path.relation, groups | _row(path.relation))
             found = _matched(node, members, node.schema.names, [(name, name) for name in groups])
             made.append(replace(path, relation=found, exact=False))
@@ -252,39 +260,9 @@ def _row(relation: ops.Relation) -> dict[str, ops.Value]:
     return {ROW: ops.Field(relation, ROW)}
 
 
-def _fields(relation: ops.Relation) -> dict[str, ops.Value]:
-    return {name: ops.Field(relation, name) for name in relation.schema.names}
-
-
-def _conjuncts(values: Iterable[ops.Value]) -> Iterator[ops.Value]:
-    """Yield the conditions that must all hold."""
-    for value in values:
-        if isinstance(value, ops.And):
-            yield from _conjuncts((value.left, value.right))
-        else:
-            yield value
-
-
-def _windows(values: Iterable[ops.Value]) -> list[ops.WindowFunction]:
-    return [window for value in values for window in value.find(ops.WindowFunction, filter=ops.Value)]
-
-
 def _correlated(values: Iterable[ops.Value]) -> bool:
     """Whether a subquery may look at the row it stands in."""
     return any(value.find(ops.ExistsSubquery, filter=ops.Value) for value in values)
-
-
-def _moved(value: ops.Value, old: ops.Relation, new: ops.Relation) -> ops.Value:
-    """Return a value over one relation as the same value over another that has its columns."""
-
-    def move(node: ops.Node, changed: Mapping[str, object] | None) -> ops.Node:
-        if isinstance(node, ops.Field) and node.rel == old:
-            return ops.Field(new, node.name)
-        if isinstance(node, ops.CountStar | ops.CountDistinctStar) and node.arg == old:
-            changed = {**(changed or dict(zip(node.argnames, node.args, strict=True))), "arg": new}
-        return node.__recreate__(changed) if changed else node
-
-    return value.replace(move, filter=ops.Value)
 
 
 def _matched(
@@ -307,31 +285,6 @@ def _rejoined(node: ops.Relation, rows: ops.Relation) -> ops.Relation:
     return _matched(whole, rows, node.schema.names, list(zip(below, node.parent.schema.names, strict=True)))
 
 
-def _plain(node: ops.DropColumns | ops.DropNull | ops.FillNull) -> ops.Relation:
-    """Return the same as a projection or a filter."""
-    fields = _fields(node.parent)
-    if isinstance(node, ops.DropColumns):
-        return ops.Project(node.parent, {name: fields[name] for name in node.schema.names})
-    if isinstance(node, ops.FillNull):
-        given = node.replacements
-        if not isinstance(given, Mapping):
-            given = {name: given for name, dtype in node.parent.schema.items() if dtype.nullable}
-        filled = {name: ops.Coalesce((fields[name], value)) for name, value in given.items()}
-        return ops.Project(node.parent, fields | filled)
-    there = [ops.NotNull(value) for value in (fields.values() if node.subset is None else node.subset)]
-    if not there:
-        return node.parent if node.how == "any" else ops.Filter(node.parent, [ops.Literal(False, dt.boolean)])
-    return ops.Filter(node.parent, [reduce(ops.And if node.how == "any" else ops.Or, there)])
-
-
-def _computed_first(node: ops.Filter) -> ops.Relation:
-    """Return a filter on windows as a projection that computes them and a filter on its columns."""
-    names = [f"_gm_test_{i}" for i in range(len(node.predicates))]
-    below = ops.Project(node.parent, _fields(node.parent) | dict(zip(names, node.predicates, strict=True)))
-    kept = ops.Filter(below, [ops.Field(below, name) for name in names])
-    return ops.Project(kept, {name: ops.Field(kept, name) for name in node.schema.names})
-
-
 def _joined(node: ops.JoinChain, index: int, path: Path, *, how: str) -> Path:
     """Return a join with one of its sides replaced by a path."""
     old = node.tables[index]
@@ -339,10 +292,10 @@ def _joined(node: ops.JoinChain, index: int, path: Path, *, how: str) -> Path:
     first = new if index == 0 else node.first
     links = []
     for number, link in enumerate(node.rest, 1):
-        predicates = [_moved(predicate, old, new) for predicate in link.predicates]
+        predicates = [moved_value(predicate, old, new) for predicate in link.predicates]
         table, kind = (new, how) if number == index else (link.table, link.how)
         links.append(ops.JoinLink(kind, table, predicates))
-    values = {name: _moved(value, old, new) for name, value in node.values.items()}
+    values = {name: moved_value(value, old, new) for name, value in node.values.items()}
     exact = path.exact and (index == 0 or node.rest[index - 1].how in _COPIED)
     return replace(path, relation=ops.JoinChain(first, links, values | _row(new)), exact=exact)
 
@@ -369,20 +322,11 @@ def _competitors(node: AsofJoin, path: Path) -> ops.Relation:
         tests.append(ops.GreaterEqual(then, now))
     if node.within is not None:
         if node.direction != "forward":
-            tests.append(ops.GreaterEqual(then, _moved_by(now, -node.within)))
+            tests.append(ops.GreaterEqual(then, moved_by(now, -node.within)))
         if node.direction != "backward":
-            tests.append(ops.LessEqual(then, _moved_by(now, node.within)))
+            tests.append(ops.LessEqual(then, moved_by(now, node.within)))
     values = {name: ops.Field(left, name) for name in node.schema.names}
     return ops.JoinChain(left, [ops.JoinLink("inner", right, tests)], values | _row(right))
-
-
-def _moved_by(value: ops.Value, distance: float) -> ops.Value:
-    """Return a moment moved by a distance: microseconds for times, else the column's units."""
-    if value.dtype.is_numeric():
-        return ops.Add(value, ops.Literal(distance, dt.float64 if isinstance(distance, float) else dt.int64))
-    moment = ops.Cast(value, dt.Timestamp(scale=6)) if value.dtype.is_date() else value
-    step = ops.Literal(abs(int(distance)), dt.Interval("us"))
-    return ops.TimestampAdd(moment, step) if distance >= 0 else ops.TimestampSub(moment, step)
 
 
 def _as(relation: ops.Relation, schema: ibis.Schema) -> ops.Relation:

@@ -109,6 +109,7 @@ CODES: dict[str, str] = {
     "GM-P129": "A pattern uses look-around or back-references, which RE2 does not have.",
     "GM-P130": "A column has a type that tables do not have.",
     "GM-P131": "A SQL definition must be one SELECT over its declared inputs, with one answer.",
+    "GM-P132": "A column has the name that the weights of changed rows have.",
     "GM-S001": "The store could not do what was asked. What was committed before is unchanged.",
     "GM-S002": "There is no table, branch, tag or commit of this name.",
     "GM-S003": "What this change relied on was changed by another commit. Run it again on the new state.",

@@ -10,11 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gristmill.engines.kernel.delta import OutputChanges as OutputChanges
+    from gristmill.engines.kernel.delta import StateChanges as StateChanges
+    from gristmill.engines.kernel.delta import changes_of as changes_of
+    from gristmill.engines.kernel.delta import run_changes as run_changes
     from gristmill.engines.kernel.kernel import Kernel as Kernel
     from gristmill.engines.kernel.sql_text import SqlDefinition as SqlDefinition
     from gristmill.engines.kernel.sql_text import named_tables as named_tables
 
-_HOME = {"Kernel": "kernel", "SqlDefinition": "sql_text", "named_tables": "sql_text"}
+_HOME = {
+    "Kernel": "kernel",
+    "OutputChanges": "delta",
+    "SqlDefinition": "sql_text",
+    "StateChanges": "delta",
+    "changes_of": "delta",
+    "named_tables": "sql_text",
+    "run_changes": "delta",
+}
 
 __all__ = sorted(_HOME)
 

@@ -14,6 +14,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from ibis.common.exceptions import IbisError
 
+from gristmill.algebra.delta.formulas import FORMULAS as OF_DELTAS
 from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime
 from gristmill.algebra.refusals import UNKNOWN
 from gristmill.algebra.semantics import FORMULAS
@@ -21,6 +22,7 @@ from gristmill.engines.kernel.asof import asof_select
 from gristmill.engines.kernel.fill import fill_text
 from gristmill.errors import DefinitionError, UsageError
 
+_TEMPLATES = FORMULAS | OF_DELTAS
 _ATOMS = (sge.Column, sge.Literal, sge.Cast, sge.Var, sge.Null, sge.Boolean, sge.Func, sge.Paren, sge.Window)
 
 
@@ -43,7 +45,7 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
         texts: tuple[str, ...],
     ) -> sge.Expression:
         """Fill a template of the semantics table."""
-        return sge.Var(this=fill_text(FORMULAS[rule], [_text(arg) for arg in args_], texts))
+        return sge.Var(this=fill_text(_TEMPLATES[rule], [_text(arg) for arg in args_], texts))
 
     def visit_Reduce(  # noqa: N802
         self,

@@ -6,6 +6,7 @@ See ``gristmill.algebra.sums`` for the limbs. These functions run inside DuckDB,
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -118,8 +119,26 @@ def moment(
 
 _LIMBS = ["HUGEINT", "HUGEINT", "DOUBLE[]"]
 
-FUNCTIONS: dict[str, tuple[Callable[..., float | None], list[str]]] = {
-    "gm_exact_sum": (exact_sum, _LIMBS),
-    "gm_moment": (moment, ["BIGINT", *_LIMBS, *_LIMBS, *_LIMBS, "HUGEINT", "INTEGER"]),
+
+def multiset(
+    kept: Sequence[float] | None, came: Sequence[float] | None, gone: Sequence[float] | None
+) -> list[str] | None:
+    """Return a bag of values after some came and some went, in order, NaN last; None where it is empty.
+
+    As text, since a NaN that Python gives to DuckDB arrives as a null.
+
+    >>> multiset([1.0, 2.0, 2.0], [0.5], [2.0])
+    ['0.5', '1.0', '2.0']
+    """
+    counts = Counter([float(value).hex() for value in (*(kept or ()), *(came or ()))])
+    counts.subtract([float(value).hex() for value in gone or ()])
+    values = [float.fromhex(text) for text, count in counts.items() for _ in range(count)]
+    return [repr(value) for value in sorted(values, key=lambda value: (math.isnan(value), value))] or None
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., object], list[str], str]] = {
+    "gm_exact_sum": (exact_sum, _LIMBS, "DOUBLE"),
+    "gm_moment": (moment, ["BIGINT", *_LIMBS, *_LIMBS, *_LIMBS, "HUGEINT", "INTEGER"], "DOUBLE"),
+    "gm_multiset": (multiset, ["DOUBLE[]", "DOUBLE[]", "DOUBLE[]"], "VARCHAR[]"),
 }
-"""Name in SQL, function, DuckDB types of the arguments; all return a DOUBLE and see nulls."""
+"""Name in SQL, function, DuckDB types of the arguments and of the result; all see nulls."""

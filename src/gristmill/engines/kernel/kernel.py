@@ -65,8 +65,8 @@ class Kernel:
             config = _settings(made or str(temp_dir), memory_limit_bytes, threads, temp_limit_bytes)
             self.connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
             self.connection.execute("SET TimeZone = 'UTC'")
-            for name, (function, types) in FUNCTIONS.items():
-                self.connection.create_function(name, function, types, "DOUBLE", null_handling="special")
+            for name, (function, types, result) in FUNCTIONS.items():
+                self.connection.create_function(name, function, types, result, null_handling="special")
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +131,17 @@ class Kernel:
             plain, name = self._named(expr)
             text = self._plans.get((name, run_time_us)) or compile_sql(plain, run_time_us=run_time_us)
             _keep(self._plans, (name, run_time_us), text)
+            _keep(self._texts, known, text)
+        return text
+
+    def text(self, expr: ibis.Table) -> str:
+        """Return the DuckDB SELECT for an expression that is in normal form already, as it stands."""
+        from gristmill.engines.kernel.compiler import compile_sql
+
+        known = (("as it stands", expr.op()), None)
+        text = self._texts.get(known)
+        if text is None:
+            text = compile_sql(expr)
             _keep(self._texts, known, text)
         return text
 

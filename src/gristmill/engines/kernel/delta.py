@@ -1,0 +1,108 @@
+"""Running what ``gristmill.algebra.maintain`` gives: the output's changes and those of its hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gristmill.engines.kernel.kernel import Kernel, engine_errors
+from gristmill.errors import UsageError
+from gristmill.model.names import quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gristmill.algebra.delta import Maintained, State
+
+_CHANGES = "_gm_changes"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanges:
+    """What becomes of one hidden state: delete the rows whose key is in ``gone_sql``, then add ``came_sql``.
+
+    Args:
+        state: the state.
+        gone_sql: a SELECT of the key columns of every touched group; of the whole row where there is no key.
+        came_sql: a SELECT of the rows, new or changed, in the state's columns.
+    """
+
+    state: State
+    gone_sql: str
+    came_sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChanges:
+    """What becomes of an output; the SQL can be run on the kernel while the context is open.
+
+    Args:
+        sql: a SELECT of the output's columns and ``_w``, every different row once, weights not zero.
+        came, gone: how many rows come and go.
+        states: the states that change.
+    """
+
+    sql: str
+    came: int
+    gone: int
+    states: tuple[StateChanges, ...]
+
+
+@contextmanager
+def run_changes(kernel: Kernel, maintained: Maintained) -> Iterator[OutputChanges]:
+    """Compute the changes of an output and of its states, each step once, and keep them while the context is open.
+
+    Every name in ``maintained.inputs`` must be registered on the kernel.
+
+    Raises:
+        UsageError: the output has no changes to compute: ``mode`` is ``reuse``, or the clock is read.
+        DataError: a value does not fit; or a state is not that of the old inputs.
+    """
+    if maintained.changes is None:
+        raise UsageError(f"there are no changes to compute: {maintained.why}", hint="look at `mode` first")
+    made: list[str] = []
+    try:
+        for step in maintained.steps:
+            _make(kernel, step.name, kernel.text(step.expr))
+            made.append(step.name)
+        _make(kernel, _CHANGES, kernel.text(maintained.changes))
+        made.append(_CHANGES)
+        came, gone = _counts(kernel)
+        states = tuple(_state(state) for state in maintained.states if state.touched is not None)
+        yield OutputChanges(f"SELECT * FROM {quote(_CHANGES)}", came, gone, states)
+    finally:
+        for name in made:
+            kernel.connection.execute(f"DROP TABLE IF EXISTS temp.{quote(name)}")
+
+
+def changes_of(kernel: Kernel, maintained: Maintained) -> pa.Table:
+    """Return the changes of an output as one table."""
+    with run_changes(kernel, maintained) as found:
+        return kernel.query(found.sql).read_all()
+
+
+def _make(kernel: Kernel, name: str, text: str) -> None:
+    with engine_errors():
+        kernel.connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote(name)} AS {text}")
+
+
+def _counts(kernel: Kernel) -> tuple[int, int]:
+    total = "coalesce(sum({sign}_w) FILTER ({sign}_w > 0), 0)::BIGINT"
+    sides = ", ".join(total.format(sign=sign) for sign in ("", "-"))
+    with engine_errors():
+        row = kernel.connection.execute(f"SELECT {sides} FROM {quote(_CHANGES)}").fetchall()[0]
+    return int(row[0]), int(row[1])
+
+
+def _state(state: State) -> StateChanges:
+    assert state.touched is not None
+    columns = ", ".join(map(quote, state.schema.names))
+    key = ", ".join(map(quote, state.key)) or columns
+    table = quote(state.touched)
+    return StateChanges(
+        state,
+        f"SELECT {key} FROM {table} WHERE _w < 0",
+        f"SELECT {columns} FROM {table} WHERE _w > 0",
+    )
