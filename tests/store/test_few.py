@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from decimal import Decimal
 from pathlib import Path
 from unittest import mock
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.errors import DataError
 from gristmill.model.predicates import Compare
-from gristmill.store import compute, few, fewkeys, open_store
+from gristmill.store import compute, few, held, inline, open_store
 
 SCHEMA = pa.schema(
     [
@@ -23,6 +24,11 @@ SCHEMA = pa.schema(
         ("f", pa.float64()),
         ("t", pa.timestamp("us", tz="UTC")),
         ("s", pa.string()),
+        pa.field("x", pa.float64(), nullable=False),
+        pa.field("d", pa.decimal128(30, 2), nullable=False),
+        pa.field("m", pa.timestamp("ns"), nullable=False),
+        pa.field("b", pa.binary(), nullable=False),
+        pa.field("u", pa.uuid(), nullable=False),
         ("_origin_line", pa.int64()),
     ]
 )
@@ -33,17 +39,24 @@ ROW = st.fixed_dictionaries(
         "f": st.sampled_from([None, 0.0, -0.0, float("nan"), float("inf"), 0.1]),
         "t": st.sampled_from([None, 0, -1, 2**55]),
         "s": st.sampled_from([None, "", "~", "x"]),
+        "x": st.sampled_from([0.0, -0.0, float("nan"), float("-inf"), 0.1]),
+        "d": st.sampled_from([Decimal("0.01"), Decimal(-1), Decimal(10) ** 27]),
+        "m": st.sampled_from([0, 1000, -1000]),
+        "b": st.sampled_from([b"", b"\0", b"\0\0", b"x" * 300, b"x" * 299 + b"y"]),
+        "u": st.sampled_from([b"u" * 16, bytes(16)]),
         "_origin_line": st.sampled_from([None, 1]),
     }
 )
-ACT = st.tuples(st.sampled_from(["append", "upsert", "replace", "delete", "widen"]), st.lists(ROW, max_size=5))
+ACT = st.tuples(
+    st.sampled_from(["append", "upsert", "upsert", "replace", "delete", "keys", "widen"]), st.lists(ROW, max_size=5)
+)
 
 
 @contextmanager
 def _by_engine() -> Iterator[None]:
     with (
         mock.patch.object(compute, "rows_of", return_value=None),
-        mock.patch.object(fewkeys, "rows_of", return_value=None),
+        mock.patch.object(held, "ROWS", 0),
     ):
         yield
 
@@ -59,12 +72,14 @@ def _acted(folder: Path, key: tuple[str, ...], acts: list[tuple[str, list[dict[s
             with store.begin() as tx:
                 if act == "delete":
                     seen.append(tx.delete("t", where=Compare("n", ">", 0)))
+                elif act == "keys" and key:
+                    seen.append(tx.delete("t", keys=pa.Table.from_pylist(rows, SCHEMA).select(key)))
                 elif act == "widen":
                     tx.evolve("t", SCHEMA.append(pa.field("extra", pa.int32())), replace=True)
-                elif act != "upsert" or key:
+                elif act not in ("upsert", "keys") or key:
                     seen.append(getattr(tx, act)("t", pa.Table.from_pylist(rows, SCHEMA)))
         except DataError as error:
-            seen.append((error.code, error.message, error.examples))
+            seen.append((error.code, error.message, [text.replace("-0.0", "0.0") for text in error.examples]))
         snapshot = store.snapshot("main")
         table = snapshot.to_arrow("t", row_ids=True, hidden=True)
         ids = table["_row_id"] if key else None
@@ -73,16 +88,24 @@ def _acted(folder: Path, key: tuple[str, ...], acts: list[tuple[str, list[dict[s
     return seen
 
 
-@pytest.mark.parametrize("key", [(), ("n",), ("k", "n")])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+KEYS = [(), ("n",), ("k", "n"), ("x",), ("m", "x"), ("d",), ("b",), ("u", "d")]
+
+
+@pytest.mark.parametrize("inlined", [True, False])
+@pytest.mark.parametrize("key", KEYS)
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(ACT, min_size=1, max_size=5))
 def test_both_ways_agree(
-    tmp_path_factory: pytest.TempPathFactory, key: tuple[str, ...], acts: list[tuple[str, list[dict[str, object]]]]
+    tmp_path_factory: pytest.TempPathFactory,
+    key: tuple[str, ...],
+    inlined: bool,
+    acts: list[tuple[str, list[dict[str, object]]]],
 ) -> None:
     folder = tmp_path_factory.mktemp("few")
-    alone = _acted(folder / "a", key, acts)
-    with _by_engine():
-        assert _acted(folder / "b", key, acts) == alone
+    with nullcontext() if inlined else mock.patch.object(inline, "ROWS", -1):
+        alone = _acted(folder / "a", key, acts)
+        with _by_engine():
+            assert _acted(folder / "b", key, acts) == alone
 
 
 def test_rows_in_files_are_left_to_the_engine(tmp_path: Path) -> None:

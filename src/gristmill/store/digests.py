@@ -16,13 +16,19 @@ import blake3
 from gristmill.model.scan import FILE, ScanFile, ScanPlan
 from gristmill.model.schema import Field, ListType, MapType, StructType, Type
 from gristmill.store.catalog import Catalog
+from gristmill.store.few import MOST as FEW
+from gristmill.store.few import few_values
 from gristmill.store.maps import Get
 from gristmill.store.objects import DataFile, TableObject
-from gristmill.store.sqltext import quote
+from gristmill.store.sqltext import quote, type_sql
+from gristmill.store.staging import Staged
 from gristmill.store.tables import live_files, scan_file, schema_of
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
+
+    from gristmill.store.held import Few
 
 VERSION = 1
 MODULUS = 1 << 128
@@ -63,6 +69,36 @@ def digest_text(rows: int, total: int) -> str:
 def files_digest(fields: tuple[Field, ...], files: tuple[ScanFile, ...]) -> str:
     """Return the digest of these columns of these files."""
     return digest_text(sum(file.rows for file in files), sum(_sums(fields, files).values()))
+
+
+def given_digest(given: Staged | Few) -> str:
+    """Return the digest of rows to be written, whether they lie in memory or in files: of a few without an engine."""
+    from gristmill.store import compute
+
+    fields = given.schema.fields
+    if isinstance(given, Staged):
+        if given.row_count > FEW or not _flat(fields):
+            return files_digest(fields, given.scan.files)
+        return _few_digest(compute.reader(given.scan).read_all(), fields)
+    if given.rows.num_rows <= FEW and _flat(fields):
+        return _few_digest(given.rows, fields)
+    con = compute.connection()
+    con.register("gm_given", given.rows)
+    names = ", ".join(f"CAST({quote(f.name)} AS {type_sql(f.type)}) AS {quote(f.name)}" for f in fields)
+    sums = digest_rows(con, f"SELECT {names} FROM gm_given", fields, "0")
+    return digest_text(given.rows.num_rows, sum(total for _, total in sums))
+
+
+def _flat(fields: tuple[Field, ...]) -> bool:
+    return all(isinstance(field.type, str) for field in fields)
+
+
+def _few_digest(rows: pa.Table, fields: tuple[Field, ...]) -> str:
+    total = 0
+    for row in few_values(rows, sorted(fields, key=lambda field: field.name)):
+        cells = b"".join(b"~" if v is None else b"%d:%s" % (len(t := str(v).encode()), t) for v in row)
+        total += int.from_bytes(blake3.blake3(cells).digest()[:16], "big")
+    return "few:" + digest_text(rows.num_rows, total)
 
 
 def _sidecar(file: DataFile, shape: bytes) -> bytes:

@@ -6,10 +6,11 @@ DuckDB: every function returns None where it does not answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gristmill.model.scan import FILE, POSITION, ScanFile, ScanPlan, output_fields
-from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Schema
+from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Field, Schema
 from gristmill.store.inline import with_identity
 from gristmill.store.sqltext import stored
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MOST = 4096
 """Rows above which DuckDB is the faster one."""
 
+_AS_WHOLE = {"date": "int32", "time": "int64"}
 _IDENTITY = (ROW_ID, ROW_SEQUENCE, FILE, POSITION)
 
 
@@ -57,3 +59,17 @@ def _part(plan: ScanPlan, file: ScanFile, schema: pa.Schema) -> pa.Table:
         columns.append(rows.column(own.name) if own is not None and held else pa.nulls(rows.num_rows, target.type))
     columns += [rows.column(name) for name in _IDENTITY if name in schema.names[len(plan.fields) :]]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def few_values(rows: pa.Table, fields: Sequence[Field]) -> list[tuple[object, ...]]:
+    """Return rows of flat columns in a form in which equal values are equal and nothing is rounded."""
+    columns = []
+    for field in fields:
+        column = rows.column(field.name)
+        kind = str(field.type)
+        whole = "int64" if kind.startswith("timestamp") else _AS_WHOLE.get(kind)
+        values = (column.cast(whole) if whole else column).to_pylist()
+        if kind in ("float", "double"):
+            values = ["nan" if v is not None and v != v else None if v is None else v + 0.0 for v in values]
+        columns.append(values)
+    return list(zip(*columns, strict=True))

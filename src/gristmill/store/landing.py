@@ -21,7 +21,6 @@ from gristmill.store.objects import Oid, Tree
 from gristmill.store.rebase import SPACES, combined, rebase_on, tree_changes
 from gristmill.store.tables import same_content, table_object
 from gristmill.store.transaction import Transaction
-from gristmill.store.writing import delete_where
 
 if TYPE_CHECKING:
     from gristmill.store.store import Store
@@ -112,6 +111,8 @@ def _land_once(tx: Transaction, head: Tree) -> None:
     Raises:
         Conflict: the two sides gave one number to different units, so that rows cannot be told apart.
     """
+    from gristmill.store.writing import delete_where
+
     get = tx.pending.get
     base = dict(map_items(get, tx.base_tree.units))
     ours = {key: value for key, value in map_items(get, head.units) if base.get(key) != value}

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gristmill.errors import Stale
-from gristmill.model.scan import ScanPlan
 from gristmill.model.schema import Schema
 from gristmill.store import edits
 from gristmill.store.differing import edit_between
@@ -21,9 +20,8 @@ from gristmill.store.tables import (
     Edit,
     apply_edit,
     key_fields,
+    live_files,
     same_content,
-    scan_file,
-    scan_plan,
     schema_of,
     table_object,
 )
@@ -200,15 +198,16 @@ def _readable(get: Get, mine: TableObject, head: TableObject) -> bool:
 
 
 def _check_keys(tx: Transaction, name: str, head: TableObject, edit: Edit) -> None:
+    from gristmill.store.held import FewKeys, live_rows, one_array
+    from gristmill.store.keyindex import Asked, find
+
     get, folder = tx.pending.get, tx.store.path
     rest = apply_edit(get, tx.pending.put, head, Edit(dead=edit.dead, removed=edit.removed))
     key = key_fields(get, head)
-    new = ScanPlan(fields=key, files=tuple(scan_file(get, folder, file) for file in edit.added), positions=True)
-    old = scan_plan(get, folder, rest, columns_=[field.name for field in key], hidden=True)
-    keys = edits.Keys(key, new, old)
-    try:
-        both = keys.rows(f"SELECT {keys.using} FROM new SEMI JOIN old USING ({keys.using}) LIMIT 3")
-    finally:
-        keys.close()
+    new = live_rows(get, folder, edit.added, key).rows
+    columns = [one_array(column) for column in new.columns]
+    asked, where = Asked(columns), edits.value_range(columns, key)
+    found = find(get, folder, live_files(get, rest, where), key, asked)
+    both = FewKeys(tuple(field.name for field in key), columns, asked, found).known()
     if both:
         raise _stale(tx, [f"{name}: key {row}" for row in both])

@@ -18,7 +18,6 @@ from gristmill.model.names import check_table_name
 from gristmill.model.predicates import Predicate
 from gristmill.model.schema import Allocate, Schema, all_ids, schema_from_arrow
 from gristmill.model.units import Unit
-from gristmill.store import writing
 from gristmill.store.files import put_remembered
 from gristmill.store.maps import map_get, map_items, map_update
 from gristmill.store.objects import Oid, SchemaObject, TableObject, Text, Tree
@@ -36,6 +35,7 @@ from gristmill.store.view import View
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from gristmill.store.held import Few
     from gristmill.store.store import Store
 
 Space = Literal["tables", "documents", "units", "files"]
@@ -131,14 +131,13 @@ class Transaction(View):
         """Fold an act into the hash by which a repeated request is recognised."""
         self.payload.update(blake3.blake3(f"{act}\0{name}\0".encode() + content).digest())
 
-    def note_rows(self, act: str, name: str, staged: Staged) -> None:
+    def note_rows(self, act: str, name: str, rows: Staged | Few) -> None:
         """Fold an act on rows into that hash, by their content and not by how it is laid out."""
         if self.idempotency_key is None:
             return
-        from gristmill.store.digests import files_digest
+        from gristmill.store.digests import given_digest
 
-        scan = staged.scan
-        self.note(act, name, files_digest(scan.fields, scan.files).encode())
+        self.note(act, name, given_digest(rows).encode())
 
     # -- definitions --------------------------------------------------------------------------------
 
@@ -250,6 +249,8 @@ class Transaction(View):
         names = None if key is None else _names(key)
         changes = evolve_changes(self, self.state(name), schema, replace, names)
         if replace and any(isinstance(change, SetKey) for change in changes):
+            from gristmill.store import writing
+
             writing.clear(self, name)
         if changes:
             self.alter(name, *changes)
@@ -260,14 +261,20 @@ class Transaction(View):
         """Write rows into the store for a table without changing it; give the result to a write later."""
         if isinstance(rows, Staged):
             return rows
+        return self.stage_as(name, self.schema_of(name), rows)
+
+    def stage_as(self, name: str, schema: Schema, rows: object) -> Staged:
+        """Stage rows like `stage`, in some of the table's columns."""
+        if isinstance(rows, Staged):
+            return rows
         state = self.state(name)
         staged = stage(
             self.store.output,
             name,
-            schema_of(self.pending.get, state.schema),
+            schema,
             rows,
             room=inline_room(self.pending.get, state),
-            cluster=cluster_fields(self.pending.get, state),
+            cluster=[f for f in cluster_fields(self.pending.get, state) if schema.by_id(f.id) is not None],
         )
         self._staged.append(staged)
         return staged
@@ -294,6 +301,8 @@ class Transaction(View):
         Raises:
             DataError: rows that do not fit, or keys that repeat; names three of them.
         """
+        from gristmill.store import writing
+
         return writing.append(self, name, rows)
 
     def upsert(self, name: str, rows: object) -> int:
@@ -303,6 +312,8 @@ class Transaction(View):
             UsageError: the table has no key.
             DataError: rows that do not fit, or rows that share a key with each other.
         """
+        from gristmill.store import writing
+
         return writing.upsert(self, name, rows)
 
     def delete(self, name: str, where: Predicate | None = None, *, keys: object = None) -> int:
@@ -313,6 +324,8 @@ class Transaction(View):
             where: rows that satisfy it (`Always()` for all of them).
             keys: or rows whose keys are among these; Arrow rows with the key's columns.
         """
+        from gristmill.store import writing
+
         if (where is None) == (keys is None):
             raise UsageError("delete takes either a predicate or keys", code="GM-U114")
         if where is not None:
@@ -325,6 +338,8 @@ class Transaction(View):
         Rows with the same digest change nothing. With a key, rows keep their ids, and only those that are new,
         gone or different are touched.
         """
+        from gristmill.store import writing
+
         return writing.replace(self, name, rows)
 
     # -- units, documents, files --------------------------------------------------------------------

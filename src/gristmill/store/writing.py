@@ -10,9 +10,10 @@ from gristmill.errors import UsageError
 from gristmill.model.predicates import Predicate
 from gristmill.model.scan import FILE, POSITION, ScanPlan
 from gristmill.model.schema import Schema
-from gristmill.store import edits, fewkeys
+from gristmill.store import edits, held
+from gristmill.store.held import Few, hold
 from gristmill.store.objects import TableObject
-from gristmill.store.staging import Staged, stage
+from gristmill.store.staging import Staged
 from gristmill.store.tables import (
     Edit,
     all_keys,
@@ -20,6 +21,7 @@ from gristmill.store.tables import (
     cluster_fields,
     inline_room,
     key_fields,
+    live_files,
     scan_plan,
     schema_of,
 )
@@ -30,39 +32,47 @@ if TYPE_CHECKING:
 
 def append(tx: Transaction, name: str, rows: object) -> int:
     """See `gristmill.store.transaction.Transaction.append`."""
-    state, staged = tx.state(name), tx.stage(name, rows)
-    tx.note_rows("append", name, staged)
-    if not staged.row_count:
+    state = tx.state(name)
+    if not state.key:
+        staged = tx.stage(name, rows)
+        tx.note_rows("append", name, staged)
+        if staged.row_count:
+            _apply(tx, name, state, Edit(added=place_of(tx, state).entries(staged.written)))
+        return staged.row_count
+    given = hold(tx, name, tx.schema_of(name), rows)
+    tx.note_rows("append", name, given)
+    count = given.rows.num_rows if isinstance(given, Few) else given.row_count
+    if not count:
         return 0
-    if state.key:
-        keys = _few_keys(tx, state, staged) or _keys(tx, state, staged)
-        try:
-            edits.refuse_repeats(keys, name)
-            edits.refuse_known(keys, name)
-        finally:
-            keys.close()
-    _apply(tx, name, state, Edit(added=place_of(tx, state).entries(staged.written)))
-    return staged.row_count
+    keys = _look_up(tx, state, given) if isinstance(given, Few) else _keys(tx, state, given)
+    try:
+        edits.refuse_repeats(keys, name)
+        edits.refuse_known(keys, name)
+    finally:
+        keys.close()
+    place = place_of(tx, state)
+    written = held.written_new(place, given) if isinstance(given, Few) else given.written
+    _apply(tx, name, state, Edit(added=place.entries(written)))
+    return count
 
 
 def upsert(tx: Transaction, name: str, rows: object) -> int:
     """See `gristmill.store.transaction.Transaction.upsert`."""
     state = _keyed(tx, name, "upsert")
-    staged = tx.stage(name, rows)
-    tx.note_rows("upsert", name, staged)
-    if not staged.row_count:
-        return 0
-    few = _few_keys(tx, state, staged)
-    if few is not None:
+    given = hold(tx, name, tx.schema_of(name), rows)
+    tx.note_rows("upsert", name, given)
+    if isinstance(given, Few):
+        if not given.rows.num_rows:
+            return 0
+        few = _look_up(tx, state, given)
         edits.refuse_repeats(few, name)
-        made = fewkeys.upsert_few(few, place_of(tx, state), staged)
-        if made is not None:
-            _apply(tx, name, state, made[0])
-            return made[1]
-    keys = _keys(tx, state, staged)
+        edit, known = held.upsert_few(few, place_of(tx, state), given)
+        _apply(tx, name, state, edit)
+        return known
+    keys = _keys(tx, state, given)
     try:
         edits.refuse_repeats(keys, name)
-        edit, known = edits.upsert_edit(keys, place_of(tx, state), staged)
+        edit, known = edits.upsert_edit(keys, place_of(tx, state), given)
     finally:
         keys.close()
     _apply(tx, name, state, edit)
@@ -85,14 +95,17 @@ def delete_keys(tx: Transaction, name: str, rows: object) -> int:
     """Delete the rows whose keys are among these and return how many."""
     state = _keyed(tx, name, "delete by keys")
     key = key_fields(tx.pending.get, state)
-    staged = stage(tx.store.output, name, Schema(key), rows)
-    tx.note_rows("delete", name, staged)
-    keys = _keys(tx, state, staged)
-    try:
-        dead = keys.positions(f"SELECT {FILE} AS f, {POSITION} AS p FROM old SEMI JOIN new USING ({keys.using})")
-    finally:
-        keys.close()
-        staged.discard()
+    given = hold(tx, name, Schema(key), rows)
+    tx.note_rows("delete", name, given)
+    if isinstance(given, Few):
+        dead = _look_up(tx, state, given).found.dead()
+    else:
+        keys = _keys(tx, state, given)
+        try:
+            dead = keys.positions(f"SELECT {FILE} AS f, {POSITION} AS p FROM old SEMI JOIN new USING ({keys.using})")
+        finally:
+            keys.close()
+    given.discard()
     return _kill(tx, name, state, dead)
 
 
@@ -104,23 +117,25 @@ def clear(tx: Transaction, name: str) -> None:
 
 def replace(tx: Transaction, name: str, rows: object) -> bool:
     """See `gristmill.store.transaction.Transaction.replace`."""
-    state, staged = tx.state(name), tx.stage(name, rows)
-    tx.note_rows("replace", name, staged)
+    state = tx.state(name)
+    given = hold(tx, name, tx.schema_of(name), rows)
+    tx.note_rows("replace", name, given)
     tx.whole.add(name)
-    if state.key and staged.row_count:
-        done = _replace_few(tx, name, state, staged)
-        if done is not None:
-            return done
-        keys = _keys(tx, state, staged, full=True)
+    if isinstance(given, Few):
+        if state.rows <= held.ROWS:
+            return _replace_few(tx, name, state, given)
+        given = tx.stage(name, given.staged or given.rows)
+    if state.key and given.row_count:
+        keys = _keys(tx, state, given, full=True)
         try:
             edits.refuse_repeats(keys, name)
-            return _replace_by_key(tx, name, state, staged, keys)
+            return _replace_by_key(tx, name, state, given, keys)
         finally:
             keys.close()
-    if _equal(tx, state, staged):
-        staged.discard()
+    if _equal(tx, state, given):
+        given.discard()
         return False
-    added = place_of(tx, state).entries(staged.written)
+    added = place_of(tx, state).entries(given.written)
     _apply(tx, name, state, Edit(added=added, removed=all_keys(tx.pending.get, state)))
     return True
 
@@ -147,41 +162,39 @@ def _equal(tx: Transaction, state: TableObject, staged: Staged) -> bool:
 
     if state.rows != staged.row_count:
         return False
-    same = fewkeys.same_rows(staged.schema.visible, _visible(tx, state), staged.plan(staged.schema.visible))
-    if same is not None:
-        return same
     before = table_digest(tx.store.catalog, tx.pending.get, tx.store.path, state)
     return before == files_digest(staged.schema.visible, staged.scan.files)
 
 
-def _replace_few(tx: Transaction, name: str, state: TableObject, staged: Staged) -> bool | None:
-    """Replace no rows, or rows by the same; None where there is more to do."""
-    if state.rows not in (0, staged.row_count):
-        return None
-    few = _few_keys(tx, state, staged)
-    if few is None:
-        return None
-    edits.refuse_repeats(few, name)
+def _replace_few(tx: Transaction, name: str, state: TableObject, given: Few) -> bool:
+    """Replace few rows by few."""
+    get, place = tx.pending.get, place_of(tx, state)
+    key = key_fields(get, state)
+    if key:
+        edits.refuse_repeats(held.look_up(get, tx.store.path, (), key, given), name)
+    files = list(live_files(get, state))
     if not state.rows:
-        _apply(tx, name, state, Edit(added=place_of(tx, state).entries(staged.written)))
-        return True
-    visible = staged.schema.visible
-    if not fewkeys.same_rows(visible, _visible(tx, state), staged.plan(visible)):
-        return None
-    staged.discard()
-    return False
+        edit = Edit(added=place.entries(held.written_new(place, given)))
+        _apply(tx, name, state, edit)
+        return bool(edit)
+    live = held.live_rows(get, tx.store.path, files, place.schema.visible)
+    if key and given.rows.num_rows:
+        edit, touched = held.replace_few(live, given, key, place)
+        if edit:
+            _apply(tx, name, state, edit, touched)
+        return bool(edit)
+    if held.same_rows(live.rows, given.rows, place.schema.visible):
+        given.discard()
+        return False
+    added = place.entries(held.written_new(place, given))
+    _apply(tx, name, state, Edit(added=added, removed={file.first_row_id for file in files}))
+    return True
 
 
-def _visible(tx: Transaction, state: TableObject) -> ScanPlan:
-    return scan_plan(tx.pending.get, tx.store.path, state)
-
-
-def _few_keys(tx: Transaction, state: TableObject, staged: Staged) -> fewkeys.FewKeys | None:
-    if any(file.inline is None for file in staged.written):
-        return None
+def _look_up(tx: Transaction, state: TableObject, given: Few) -> held.FewKeys:
     key = key_fields(tx.pending.get, state)
-    old = _plan(tx, state, [field.name for field in key], edits.key_range(staged, key))
-    return fewkeys.few_keys(key, staged.plan(key), old)
+    where = edits.value_range(given.columns(key), key)
+    return held.look_up(tx.pending.get, tx.store.path, list(live_files(tx.pending.get, state, where)), key, given)
 
 
 def _keys(tx: Transaction, state: TableObject, staged: Staged, *, full: bool = False) -> edits.Keys:
