@@ -72,3 +72,34 @@ def test_more_rules_than_one_mask_holds(connection: duckdb.DuckDBPyConnection) -
     found = outcomes(connection, *many)
     assert [failed for _, failed in found[:5]] == [0, 0, 1, 2, 4]
     assert len(found) == 150
+
+
+def test_nan_is_missing_for_every_figure(connection: duckdb.DuckDBPyConnection) -> None:
+    result = check(
+        connection,
+        "t",
+        [rules.statistic("speed", name, low=-1e9) for name in ("mean", "sum", "min", "max", "median", "nulls")],  # type: ignore[arg-type]
+        table="t",
+    )
+    assert [finding.observed for finding in result.findings] == ["255", "510", "10", "500", "255", "2"]
+
+
+def test_nan_lies_in_every_range(connection: duckdb.DuckDBPyConnection) -> None:
+    assert outcomes(connection, rules.between("speed", high=400), rules.between("speed", above=1, below=600)) == [
+        ("fail", 1),
+        ("pass", 0),
+    ]
+
+
+def test_dear_rules_show_the_same_examples_as_cheap_ones(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("CREATE TABLE many AS SELECT range AS id, 'x' || (range % 7) AS word FROM range(1000)")
+    given = [
+        rules.matches("word", "x[0-5]"),
+        rules.one_of("word", [f"x{n}" for n in range(6)]),
+        rules.condition("id < 9"),
+    ]
+    found = check(connection, "many", given, table="many", show=["id"]).findings
+    assert [finding.failed_rows for finding in found] == [142, 142, 991]
+    assert [str(row) for row in found[0].examples] == ["id=6 word=x6", "id=13 word=x6", "id=20 word=x6"]
+    assert found[1].examples == found[0].examples
+    assert [str(row) for row in found[2].examples] == ["id=9", "id=10", "id=11"]
