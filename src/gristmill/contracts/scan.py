@@ -18,8 +18,10 @@ from gristmill.contracts.masks import MASK_BITS, Masked, scan_masks
 from gristmill.contracts.outcomes import CheckResult, Examples, figure_finding, row_finding, unable
 from gristmill.contracts.pass_kinds import Around
 from gristmill.contracts.passes import run_pass
+from gristmill.contracts.proofs import proven
 from gristmill.contracts.sqltext import Types, engine_error, quote
 from gristmill.model.findings import Example, Finding
+from gristmill.model.predicates import Range
 from gristmill.model.rules import Rule
 
 if TYPE_CHECKING:
@@ -37,12 +39,14 @@ class Surroundings:
         stored: the table's other rows, already accepted, as a relation.
         order: columns that give the order of delivery.
         unique: columns that are known to be unique, which need no second look.
+        known: what statistics know of columns of all rows, by name; rules that they prove are not scanned for.
     """
 
     references: Mapping[str, str] = field(default_factory=dict)
     stored: str | None = None
     order: Sequence[str] = ()
     unique: Sequence[str] = ()
+    known: Mapping[str, Range] = field(default_factory=dict)
 
 
 def check(
@@ -70,7 +74,7 @@ def check(
     types = types_of(connection, relation)
     relation, types = _with_nested(connection, relation, types, rules)
     around = Around(relation, table, {**near.references, **(references or {})}, near.stored, near.order)
-    work = _Check(connection, around, types, Examples(connection, relation, types, tuple(show)), near.unique)
+    work = _Check(connection, around, types, Examples(connection, relation, types, tuple(show)), near)
     findings: dict[int, Finding] = {}
     set_aside: list[tuple[Rule, str]] = []
     for position, (finding, condition) in work.run(rules):
@@ -114,10 +118,10 @@ class _Check:
         around: Around,
         types: Types,
         examples: Examples,
-        unique: Sequence[str],
+        near: Surroundings,
     ) -> None:
         self.connection, self.around, self.types, self.examples = connection, around, types, examples
-        self.unique = tuple(unique)
+        self.unique, self.known = tuple(near.unique), near.known
         self.nested = {name for name in types if "." in name and f" AS {quote(name)}" in around.relation}
         self.total = 0
 
@@ -158,6 +162,10 @@ class _Check:
         )
 
     def _masked(self, rules: Sequence[tuple[int, Rule]]) -> Iterator[tuple[int, _Found]]:
+        proof, open_ = list[tuple[int, Rule]](), list[tuple[int, Rule]]()
+        for position, rule in rules:
+            (proof if proven(rule, self.types, self.known) else open_).append((position, rule))
+        rules = open_
         for start in range(0, max(len(rules), 1), MASK_BITS):
             batch = rules[start : start + MASK_BITS]
             try:
@@ -167,6 +175,8 @@ class _Check:
                 continue
             for bit, (position, rule) in enumerate(batch):
                 yield position, self._found(rule, found.failed[bit], found.examples.get(bit, ()))
+        for position, rule in proof:
+            yield position, self._found(rule, 0)
 
     def _scan(self, rules: Sequence[Rule]) -> Masked:
         found = scan_masks(self.connection, self.around.relation, rules, types=self.types, show=self.examples.show)

@@ -134,6 +134,7 @@ def _checked(
         stored=delivery.stored,
         order=(ORIGIN_UNIT, ORIGIN_RECORD) if origin else (),
         unique=node.key if source else (),
+        known=staged.ranges,
     )
     show = (*node.key, *origin)
     return check(connection, _STAGED, rules, table=node.name, show=show, surroundings=surroundings)

@@ -49,6 +49,7 @@ def check_stored(ctx: Context, snapshot: View, node: Node, rules: Sequence[Rule]
         references=references_of(ctx, snapshot, rules),
         order=(ORIGIN_UNIT, ORIGIN_RECORD) if origin else (),
         unique=node.key if source else (),
+        known=snapshot.ranges(node.name),
     )
     return check(
         ctx.kernel.connection,
