@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -68,6 +68,7 @@ class Request:
         on: the branch; a new one is made from ``main``.
         select: selectors of what to bring up to date; empty means everything.
         message: the commit's message.
+        set_aside: (table, rule) of rules that block, whose rows are set aside instead, this once.
         accept: failing rules that may pass, each with a reason and an end.
         merge: a branch whose changes are taken in first; then only derived tables are brought up to date.
     """
@@ -76,6 +77,7 @@ class Request:
     select: Sequence[str] = ()
     message: str = ""
     accept: Sequence[Acceptance] = ()
+    set_aside: Sequence[tuple[str, str]] = ()
     merge: str | None = None
 
 
@@ -87,6 +89,7 @@ def execute(ctx: Context, request: Request) -> RunRecord:
     Raises Stale where the branch kept moving, Conflict where a merge needs a person; user and engine errors after
     the run was recorded as failed.
     """
+    ctx = replace(ctx, set_aside=frozenset(request.set_aside))
     for attempt in range(_TRIES):
         try:
             return _attempt(ctx, request)
@@ -287,7 +290,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Prog
     write_checks(ctx, tx, node)
     tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
-    if node.name not in progress.broken:
+    if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:
         progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
     changed = not node.is_table or tx.table(node.name).id != before
     return mode, reason, rows, changed

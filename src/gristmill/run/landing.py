@@ -152,6 +152,7 @@ def _land_units(
         delivered=reading.delivered,
         types={column.name: column.type for column in shape.columns},
         found=(*missing_columns(node.name, known, reading.units()), *copy_findings(node.name, units, copies), *odd),
+        fresh=True,
         stored=_others(ctx, tx, node, replaced),
         raw=reading.raw,
     )

@@ -79,7 +79,7 @@ def recheck(ctx: Context, tx: Transaction, node: Node, run: str) -> tuple[Findin
     contract = contract_of(ctx, node)
     total = tx.table(node.name).row_count + len(rows)
     limit = contract.max_quarantine if contract is not None else None
-    found = attended(ctx, tx, node.name, result.findings, delivery, len(rows), total, limit)
+    found = attended(ctx, tx, node, result.findings, delivery, len(rows), total, limit)
     write_checks(ctx, tx, node)
     return found
 
