@@ -105,6 +105,8 @@ def _line(event: Event) -> str:
         return f"published {event.on} at {event.commit[:7]}    undo: {event.undo}"
     if isinstance(event, NothingToDo):
         held = f"; held: {', '.join(event.held)}" if event.held else ""
+        if event.gone:
+            held += f"; gone from its source, rows kept: {', '.join(event.gone)}"
         if event.waiting:
             return f"nothing to do: nothing has arrived yet for {', '.join(event.waiting)}{held}    see: gristmill plan"
         return f"nothing to do: {event.on} is up to date at {event.commit[:7]}{held}"

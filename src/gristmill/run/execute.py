@@ -109,7 +109,7 @@ def _attempt(ctx: Context, request: Request) -> RunRecord:
     if plan.empty and start == base and not merged:
         if on not in store.branches():
             store.create_branch(on, at=base)
-        ctx.listener(NothingToDo(on=on, commit=base, held=plan.held, waiting=plan.waiting))
+        ctx.listener(NothingToDo(on=on, commit=base, held=plan.held, waiting=plan.waiting, gone=plan.gone))
         return RunRecord(run="", on=on, base=base, status="unchanged", started_us=ctx.run_time_us, head=base)
     record = RunRecord(
         run=records.next_run(store),
