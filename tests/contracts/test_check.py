@@ -1,9 +1,12 @@
 """The fused scan: counts, outcomes, what is set aside, and what was not looked at."""
 
+from pathlib import Path
+
 import duckdb
 import pytest
 
 from gristmill.contracts import check, rules
+from gristmill.errors import Corrupt
 
 
 @pytest.fixture
@@ -103,3 +106,15 @@ def test_dear_rules_show_the_same_examples_as_cheap_ones(connection: duckdb.Duck
     assert [str(row) for row in found[0].examples] == ["id=6 word=x6", "id=13 word=x6", "id=20 word=x6"]
     assert found[1].examples == found[0].examples
     assert [str(row) for row in found[2].examples] == ["id=9", "id=10", "id=11"]
+
+
+def test_a_damaged_file_is_no_failing_rule(tmp_path: Path) -> None:
+    file = tmp_path / f"{'a' * 64}-{'b' * 16}.parquet"
+    with duckdb.connect() as con:
+        con.execute(f"COPY (SELECT range AS n FROM range(100000)) TO '{file}' (FORMAT parquet)")
+        con.execute(f"CREATE VIEW t AS SELECT * FROM read_parquet('{file}')")
+        octets = file.read_bytes()
+        file.write_bytes(octets[:100] + bytes(len(octets) - 600) + octets[-500:])
+        with pytest.raises(Corrupt) as caught:
+            check(con, "t", [rules.condition("n % 7 < 5"), rules.unique("n")], table="t")
+    assert file.name in str(caught.value.where)

@@ -229,5 +229,10 @@ def guarded(rule: Rule, types: Types) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an engine's message."""
+    """Return the first line of an engine's message; raises Corrupt where a data file is what is wrong, not the rule."""
+    from gristmill.store.damage import damage
+
+    found = damage(error)
+    if found is not None:
+        raise found from error
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
