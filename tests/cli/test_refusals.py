@@ -50,3 +50,23 @@ def test_only_what_was_refused_can_be_set_aside(type_: Type) -> None:
     assert "GM-U030" in said.err
     assert "between:amount@raw.orders" in said.err
     type_("publish", "run/1", "--set-aside", "between:amount@raw.orders", code=2)
+
+
+def test_rows_of_a_computed_table_are_set_aside_and_the_next_run_leaves_it(type_: Type) -> None:
+    _rule("reads=[raw_orders])", 'reads=[raw_orders], rules=[gm.rules.between("amount", high=20)])')
+    refused = type_("run", code=1).err
+    assert "blocked  clean.orders   rule amount <= 20" in refused
+    assert "first seen in this run" in refused
+    type_(*_command(refused, "set aside"))
+    assert "clean.orders  1 rows" in type_("quarantine", "list").out
+    assert "nothing to do" in type_("run").err
+
+
+def test_a_changed_rule_of_a_computed_table_says_since_when_there_are_such_rows(type_: Type) -> None:
+    type_("run")
+    _rule("reads=[raw_orders])", 'reads=[raw_orders], rules=[gm.rules.between("amount", high=20)])')
+    refused = type_("run", code=1).err
+    assert "there are such rows since" in refused
+    assert _command(refused, "set aside")[0] == "publish"
+    type_(*_command(refused, "set aside"))
+    assert "clean.orders  1 rows" in type_("quarantine", "list").out
