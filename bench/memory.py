@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 from harness import report, scale
 
-LIMIT_GIB = 1.0
+LIMIT_GIB = 0.5
 ROW_BYTES = 120
 
 PIPELINE = """import gristmill as gm

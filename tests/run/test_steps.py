@@ -127,9 +127,9 @@ def test_other_columns_than_declared_are_named(tmp_path: Path) -> None:
 
 
 def test_an_error_that_may_pass_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gristmill.run import execute
+    from gristmill.run import stage
 
-    monkeypatch.setattr(execute, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(stage, "_PAUSE_S", 0.001)
     failures = iter([EngineError("the line is down", retryable=True)] * 2)
 
     def flaky(rows: pa.Table) -> pa.Table:

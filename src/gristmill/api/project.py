@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gristmill.run.plan import Plan
     from gristmill.store import Store
 
-_HEADROOM_BYTES = 128 * 2**20
+_HEADROOM_BYTES = 192 * 2**20
 """What rows on their way out of the kernel, into files and user code, may take besides."""
 
 
@@ -98,10 +98,13 @@ class Project(Definitions, Follows):
         """Open what planning and running need: store and kernel, with this run's time and parameters."""
         from gristmill.engines.kernel import Kernel
         from gristmill.run.context import Context
+        from gristmill.store.compute import limit_memory
 
         self._check_parameters(parameters or {})
         kernel: Kernel
-        with Kernel(memory_limit_bytes=self._kernel_memory_bytes(), threads=self.settings.run.threads) as kernel:
+        kernel_bytes, store_bytes = self._memory_bytes()
+        limit_memory(store_bytes)
+        with Kernel(memory_limit_bytes=kernel_bytes, threads=self.settings.run.threads) as kernel:
             yield Context(
                 root=self.root,
                 settings=self.settings,
@@ -115,14 +118,18 @@ class Project(Definitions, Follows):
                 workers=self.settings.run.workers or os.cpu_count() or 1,
             )
 
-    def _kernel_memory_bytes(self) -> int | None:
-        """Return what the kernel may take of the process's limit: the rest, after what Python and its parts hold."""
+    def _memory_bytes(self) -> tuple[int | None, int | None]:
+        """Return what the kernel and the store's own joins may take of the process's limit.
+
+        It is what is left after Python, its parts, and rows on their way; the store gets the smaller part.
+        """
         from gristmill.run.records import peak_memory_bytes
 
         if self.settings.run.memory_gib is None:
-            return None
+            return None, None
         limit = int(self.settings.run.memory_gib * 2**30)
-        return max(limit - peak_memory_bytes() - _HEADROOM_BYTES, limit // 4)
+        left = max(limit - peak_memory_bytes() - _HEADROOM_BYTES, limit // 4)
+        return left * 2 // 3, left // 3
 
     def _check_parameters(self, parameters: Mapping[str, object]) -> None:
         """Refuse a parameter that no definition has, or a value of another type than its default."""

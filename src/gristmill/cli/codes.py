@@ -59,6 +59,7 @@ CODES: dict[str, str] = {
     "GM-E010": "The store's catalog could not be used: the disk is full, or another process holds it.",
     "GM-E011": "A file of the store could not be written.",
     "GM-E020": "A table could not be computed. `gristmill preview` computes a few of its rows.",
+    "GM-E031": "A stage was ended because the user stopped the run; what was finished is kept.",
     "GM-E030": "A worker process ended before it had answered; it may have run out of memory.",
     "GM-E040": "A database cannot be reached. Check its address, and that its server runs.",
     "GM-E041": "A database refused a query, or broke off. The message is the database's own.",

@@ -115,13 +115,14 @@ def _parquet_batches(file: IO[bytes]) -> tuple[pa.Schema, Callable[[], Iterator[
     import pyarrow.parquet as pq
 
     # nanoseconds would wrap around beyond the year 2262
-    parquet = pq.ParquetFile(file, page_checksum_verification=True, coerce_int96_timestamp_unit="us")
+    # buffering ahead would keep every page that was read until the end
+    parquet = pq.ParquetFile(file, page_checksum_verification=True, coerce_int96_timestamp_unit="us", pre_buffer=False)
     _within_limits(parquet.metadata, file.seek(0, io.SEEK_END))
     leaves = [parquet.schema.column(i) for i in range(len(parquet.schema.names))]
     old = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path == leaf.name]
     if not old:
         return parquet.schema_arrow, lambda: parquet.iter_batches(batch_size=BATCH_ROWS)
-    seconds = pq.ParquetFile(file, coerce_int96_timestamp_unit="s")
+    seconds = pq.ParquetFile(file, coerce_int96_timestamp_unit="s", pre_buffer=False)
 
     def checked() -> Iterator[pa.RecordBatch]:
         coarse = seconds.iter_batches(batch_size=BATCH_ROWS, columns=old)

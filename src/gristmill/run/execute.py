@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gristmill.define import Node
 from gristmill.errors import CheckFailed, GristmillError, Stale
-from gristmill.model.events import (
-    Assumed,
-    NothingToDo,
-    Published,
-    Retrying,
-    RunFailed,
-    RunStarted,
-    StageFinished,
-    StageStarted,
-)
-from gristmill.model.findings import Finding
-from gristmill.model.units import Ledger
+from gristmill.model.events import Assumed, NothingToDo, Published, RunFailed, RunStarted
 from gristmill.run import records
 from gristmill.run.checking import Acceptance, add_acceptances
-from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
-from gristmill.run.derivation import RULES_CHANGED, document_path, dump_derivation, load_derivation
 from gristmill.run.inferring import write_first_contracts
-from gristmill.run.landing import land
-from gristmill.run.memo import adopt, entry
-from gristmill.run.models import predict, train
-from gristmill.run.plan import Plan, Step, make_plan
-from gristmill.run.rechecking import can_recheck, recheck
-from gristmill.run.records import RunRecord, StageRecord, Status
-from gristmill.run.rules import rules_of, write_checks
-from gristmill.run.tables import compute_table
-from gristmill.run.witnesses import dump_witnesses, witnesses_path
+from gristmill.run.lanes import run_stages
+from gristmill.run.plan import Plan, make_plan
+from gristmill.run.records import RunRecord, Status
+from gristmill.run.stage import Progress
 
 if TYPE_CHECKING:
-    from gristmill.store import Store, Transaction, View
+    from gristmill.store import Store
 
 _TRIES = 3
 _LOOK_BACK = 20
-_PAUSE_S = 0.5
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What a run has gathered so far."""
-
-    stages: list[StageRecord] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    ledgers: dict[str, Ledger] = field(default_factory=dict)
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    broken: set[str] = field(default_factory=set)
-    computed: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +100,7 @@ def _attempt(ctx: Context, request: Request) -> RunRecord:
 def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunRecord:
     """Run the steps of a plan on the run's branch and publish; whatever happens is recorded."""
     store, run = ctx.store, record.run
-    progress = _Progress()
+    progress = Progress()
     try:
         add_acceptances(ctx, run, request.accept)
         steps = plan.steps
@@ -141,8 +108,9 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
             store.merge(record.merged, into=run)
             steps = make_plan(ctx, store.snapshot(run), on=record.on).steps
             steps = tuple(step for step in steps if step.kind != "source")
-        for step in steps:
-            _with_retries(ctx, run, step, progress)
+        for brought in run_stages(ctx, run, steps):
+            progress.take(brought)
+            progress.in_order_of(steps)
             records.save(store, _record(record, progress, "running"), along=progress.computed)
             progress.computed.clear()
         return _finish(ctx, record, progress, request.message)
@@ -174,144 +142,7 @@ def unfinished(store: Store, *, on: str, base: str, merged: str = "") -> str | N
     return None
 
 
-def _with_retries(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
-    """Run a stage, again after a pause where an error says that a retry can help (and is not a lost race)."""
-    for attempt in range(ctx.settings.run.retries + 1):
-        try:
-            return _stage(ctx, run, step, progress)
-        except Stale:
-            raise
-        except GristmillError as error:
-            if not error.retryable or attempt == ctx.settings.run.retries:
-                raise
-            wait_s = _PAUSE_S * 2**attempt * (1 + random.random())
-            ctx.listener(Retrying(name=step.name, attempt=attempt + 1, wait_s=wait_s, message=error.message))
-            time.sleep(wait_s)
-    return None
-
-
-def _stage(ctx: Context, run: str, step: Step, progress: _Progress) -> None:
-    node = ctx.graph[step.name]
-    if step.mode in ("wait", "held") or set(node.inputs) & progress.broken:
-        if set(node.inputs) & progress.broken:
-            progress.broken.add(node.name)
-        return
-    started, cpu = time.monotonic(), time.process_time()
-    with ctx.store.begin(run, message=f"{run}: {node.name}") as tx:
-        outcome = (
-            _land(ctx, tx, node, step, run, progress)
-            if node.kind == "source"
-            else _derive(ctx, tx, node, run, progress)
-        )
-        rows_in = _rows_in(tx, node, step)
-    if outcome is None:
-        return
-    mode, reason, rows, changed = outcome
-    wall = time.monotonic() - started
-    progress.stages.append(
-        StageRecord(
-            name=node.name,
-            kind=node.kind,
-            mode=mode,
-            reason=reason,
-            rows=rows,
-            changed=changed,
-            wall_s=wall,
-            cpu_s=time.process_time() - cpu,
-            rows_in=rows_in,
-            estimate_s=step.time_s,
-        )
-    )
-    ctx.listener(
-        StageFinished(name=node.name, kind=node.kind, mode=mode, rows=rows, changed=changed, wall_s=wall, note=reason)
-    )
-
-
-def _rows_in(view: View, node: Node, step: Step) -> int:
-    """Return the rows that a stage read: those of its inputs, or those that its units delivered."""
-    if node.kind == "source":
-        units = view.units(node.name)
-        return sum(units[name].ledger.delivered for name in step.units if name in units)
-    return sum(view.table(name).row_count for name in node.reads if name in view)
-
-
-_Outcome = tuple[str, str, int, bool]
-
-
-def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progress: _Progress) -> _Outcome | None:
-    if step.mode == "check":
-        return _recheck(ctx, tx, node, step.reason, run, progress)
-    if step.mode != "land":
-        return "reuse", step.reason, step.rows, False
-    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=step.mode, reason=step.reason))
-    landed = land(ctx, tx, node, rules_of(ctx, node, tx), run)
-    progress.findings += landed.findings
-    progress.ledgers[node.name] = landed.ledger
-    if not landed.ok:
-        progress.broken.add(node.name)
-    return step.mode, step.reason, landed.rows, True
-
-
-def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, progress: _Progress) -> _Outcome:
-    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode="check", reason=reason))
-    before = tx.table(node.name).id
-    findings = recheck(ctx, tx, node, run)
-    progress.findings += findings
-    if any(finding.blocks for finding in findings):
-        progress.broken.add(node.name)
-    return "check", reason, tx.table(node.name).row_count, tx.table(node.name).id != before
-
-
-def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: _Progress) -> _Outcome | None:
-    missing = [name for name in node.inputs if name not in tx and name not in tx.file_trees()]
-    if missing:
-        progress.broken.add(node.name)
-        return None
-    schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
-    compiled = compile_node(ctx, node, tx, schemas)
-    reason = compiled.derivation.reason(load_derivation(tx, node.name))
-    if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
-        outcome = _recheck(ctx, tx, node, reason, run, progress)
-        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
-        return outcome
-    if not reason:
-        rows = tx.table(node.name).row_count if node.is_table else 0
-        return "reuse", "nothing it reads changed", rows, False
-    if adopt(ctx.store, tx, node, compiled.derivation.fingerprint):
-        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
-        tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
-        write_checks(ctx, tx, node)
-        rows = tx.table(node.name).row_count if node.is_table else 0
-        return "reuse", "the same was computed before", rows, True
-    mode = "train" if node.kind == "model" else "full"
-    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
-    before = tx.table(node.name).id if node.name in tx else None
-    rows = _compute(ctx, tx, compiled, run, progress)
-    write_checks(ctx, tx, node)
-    tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
-    tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
-    if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:
-        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
-    changed = not node.is_table or tx.table(node.name).id != before
-    return mode, reason, rows, changed
-
-
-def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: _Progress) -> int:
-    node = compiled.node
-    if node.kind == "model":
-        record = train(ctx, tx, compiled, run)
-        progress.metrics[node.name] = record.metrics
-        return sum(rows for rows, _ in record.trained_on.values())
-    if node.kind == "predictions":
-        return predict(ctx, tx, compiled)
-    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node, tx), run)
-    progress.findings += computed.findings
-    if not computed.ok:
-        progress.broken.add(node.name)
-    return computed.rows
-
-
-def _finish(ctx: Context, record: RunRecord, progress: _Progress, message: str) -> RunRecord:
+def _finish(ctx: Context, record: RunRecord, progress: Progress, message: str) -> RunRecord:
     blocking = [finding for finding in progress.findings if finding.blocks]
     if blocking:
         words = f"{len(blocking)} check{'s' if len(blocking) > 1 else ''} said no"
@@ -326,7 +157,7 @@ def _finish(ctx: Context, record: RunRecord, progress: _Progress, message: str) 
     return _publish(ctx, record, progress, message)
 
 
-def _publish(ctx: Context, record: RunRecord, progress: _Progress, message: str) -> RunRecord:
+def _publish(ctx: Context, record: RunRecord, progress: Progress, message: str) -> RunRecord:
     store = ctx.store
     with store.begin(record.run, message=f"{record.run}: record") as tx:
         done = _record(record, progress, "published")
@@ -342,7 +173,7 @@ def _publish(ctx: Context, record: RunRecord, progress: _Progress, message: str)
     store.delete_branch(record.run)
     closed = _close(ctx, record, progress, "published", head=head)
     if ctx.modules:
-        for name, path in write_first_contracts(store, ctx.graph, ctx.root, closed).items():
+        for name, path in write_first_contracts(ctx, closed).items():
             shown = path.relative_to(ctx.root).as_posix()
             ctx.listener(Assumed(name=name, text=f'written down in {shown}; let it hold with contract="{shown}"'))
     undo = f"gristmill revert {head[:7]}" + ("" if record.on == "main" else f" --on {record.on}")
@@ -350,7 +181,7 @@ def _publish(ctx: Context, record: RunRecord, progress: _Progress, message: str)
     return closed
 
 
-def _summary(record: RunRecord, progress: _Progress) -> str:
+def _summary(record: RunRecord, progress: Progress) -> str:
     if record.merged:
         return f"merge {record.merged[:7]}"
     names = [stage.name for stage in progress.stages if stage.changed]
@@ -358,7 +189,7 @@ def _summary(record: RunRecord, progress: _Progress) -> str:
     return f"run: {shown}" if names else "run"
 
 
-def _record(record: RunRecord, progress: _Progress, status: Status) -> RunRecord:
+def _record(record: RunRecord, progress: Progress, status: Status) -> RunRecord:
     return msgspec.structs.replace(
         record,
         status=status,
@@ -374,7 +205,7 @@ def _record(record: RunRecord, progress: _Progress, status: Status) -> RunRecord
 def _close(
     ctx: Context,
     record: RunRecord,
-    progress: _Progress,
+    progress: Progress,
     status: Status,
     *,
     head: str | None = None,

@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gristmill.contracts.infer import infer
-from gristmill.define import Graph
+from gristmill.run.context import Context
 from gristmill.run.landing import load_shape
 from gristmill.run.records import RunRecord
 
 if TYPE_CHECKING:
-    from gristmill.store import Snapshot, Store
+    import duckdb
+
+    from gristmill.store import Snapshot
 
 
-def contract_text(snapshot: Snapshot, table: str) -> str:
+def inferred_contract(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, table: str) -> str:
     """Return a contract for a table as it is stored, with what its source assumed as comments."""
     from gristmill.store import compute
 
     shape = load_shape(snapshot, table)
-    connection = compute.connection()
     compute.register(connection, "_gristmill_inferred", snapshot.scan(table))
     return infer(
         connection,
@@ -30,21 +31,21 @@ def contract_text(snapshot: Snapshot, table: str) -> str:
     )
 
 
-def write_first_contracts(store: Store, graph: Graph, root: Path, record: RunRecord) -> dict[str, Path]:
+def write_first_contracts(ctx: Context, record: RunRecord) -> dict[str, Path]:
     """Write ``contracts/NAME.yaml`` for each source that this run landed for the first time without a contract.
 
     A file that is there is left alone. The documents hold only once a definition names them; returns them by table.
     """
     if record.head is None:
         return {}
-    before, after = store.snapshot(record.base), store.snapshot(record.head)
+    before, after = ctx.store.snapshot(record.base), ctx.store.snapshot(record.head)
     written: dict[str, Path] = {}
     for stage in record.stages:
-        node = graph[stage.name]
-        target = root / "contracts" / f"{node.name}.yaml"
+        node = ctx.graph[stage.name]
+        target = ctx.root / "contracts" / f"{node.name}.yaml"
         first = node.kind == "source" and node.name in after and node.name not in before
         if first and node.contract is None and not target.exists():
             target.parent.mkdir(exist_ok=True)
-            target.write_text(contract_text(after, node.name), encoding="utf-8")
+            target.write_text(inferred_contract(ctx.kernel.connection, after, node.name), encoding="utf-8")
             written[node.name] = target
     return written

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gristmill.contracts import quarantine
 from gristmill.define import Node
 from gristmill.errors import NotFound
@@ -16,16 +14,14 @@ if TYPE_CHECKING:
 KIND = "memo"
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """Where a result stands: the branch that holds it, usually a run's."""
-
-    name: str
-    branch: str
+def _key(node: Node, fingerprint: str) -> str:
+    """Two tables of one definition are apart: rules, and rows set aside, belong to a name."""
+    return f"{node.name} {fingerprint}"
 
 
 def entry(node: Node, fingerprint: str, branch: str) -> tuple[str, str, bytes]:
     """Return the record, with kind and key, that says that a branch holds this result."""
-    return KIND, fingerprint, msgspec.json.encode(Entry(node.name, branch))
+    return KIND, _key(node, fingerprint), branch.encode()
 
 
 def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
@@ -35,15 +31,14 @@ def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
     """
     if node.kind not in ("table", "sql", "step"):
         return False
-    data = store.records.get(KIND, fingerprint)
-    if not data:
+    branch = store.records.get(KIND, _key(node, fingerprint))
+    if not branch:
         return False
-    found = msgspec.json.decode(data, type=Entry)
     try:
-        snapshot = store.snapshot(found.branch)
+        snapshot = store.snapshot(branch.decode())
     except NotFound:
         return False
-    if found.name not in snapshot:
+    if node.name not in snapshot:
         return False
     tx.adopt(node.name, snapshot)
     aside = quarantine.table_name(node.name)

@@ -9,6 +9,10 @@ structs by name.
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -254,20 +258,56 @@ def query_reader(con: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) ->
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-_shared = threading.local()
+class _Engine:
+    """This process's DuckDB, made when it is first needed; a forked child makes its own."""
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self.lock = threading.Lock()
+        self.limit_bytes: int | None = None
+        self.databases: list[duckdb.DuckDBPyConnection] = []
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        if self.pid != os.getpid():
+            self._open()
+        return self.databases[-1].cursor()
+
+    def limit(self, limit_bytes: int | None) -> None:
+        self.limit_bytes = limit_bytes
+        if self.pid == os.getpid():
+            self.cursor().execute(f"SET memory_limit = '{limit_bytes}B'" if limit_bytes else "RESET memory_limit")
+
+    def _open(self) -> None:
+        import duckdb
+
+        if self.pid:  # forked: the lock may be held for ever, and the parent's database is never closed here
+            self.lock = threading.Lock()
+        with self.lock:
+            if self.pid == os.getpid():
+                return
+            folder = tempfile.mkdtemp(prefix="gristmill-store-")
+            atexit.register(shutil.rmtree, folder, True)
+            config = {
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "temp_directory": folder,
+            }
+            if self.limit_bytes:
+                config["memory_limit"] = f"{self.limit_bytes}B"
+            self.databases.append(duckdb.connect(config=config))
+            self.pid = os.getpid()
+
+
+_engine = _Engine()
 
 
 def connection() -> duckdb.DuckDBPyConnection:
-    """Return a fresh cursor on this thread's in-memory DuckDB, with our settings."""
-    import os
-
-    import duckdb
-
-    if getattr(_shared, "pid", None) != os.getpid():
-        _shared.db = duckdb.connect(
-            config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-        )
-        _shared.pid = os.getpid()
-    cursor = _shared.db.cursor()
+    """Return a fresh cursor on this process's in-memory DuckDB, with our settings."""
+    cursor = _engine.cursor()
     cursor.execute("SET TimeZone = 'UTC'; SET arrow_lossless_conversion = true")
     return cursor
+
+
+def limit_memory(limit_bytes: int | None) -> None:
+    """Set what the store's own joins and sorts may hold before they spill; DuckDB's default where None."""
+    _engine.limit(limit_bytes)

@@ -32,14 +32,15 @@ def infer(
     """Write a contract for TABLE as it is stored now."""
     from gristmill.cli.output import say
     from gristmill.errors import UsageError
-    from gristmill.run.inferring import contract_text
+    from gristmill.run.inferring import inferred_contract
+    from gristmill.store import compute
 
     store, settings = open_store(folder, environment)
     snapshot = store.snapshot(branch_of(settings, on))
     target = out or find_root(folder) / "contracts" / f"{table}.yaml"
     if target.exists() and not force:
         raise UsageError(f"{target} is there already", code="GM-U011", hint="--force writes over it, --out elsewhere")
-    text = contract_text(snapshot, table)
+    text = inferred_contract(compute.connection(), snapshot, table)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
     say(f'wrote {target}; let it hold: contract="contracts/{table}.yaml" where {table} is defined')

@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -80,6 +81,23 @@ class Kernel:
         self.connection.close()
         if self._clean_up is not None:
             self._clean_up()
+
+    def lane(self) -> Kernel:
+        """Return another kernel on the same database, memory and settings, for another thread.
+
+        What is registered here is not known there. Close it before this one.
+        """
+        other = copy(self)
+        with engine_errors():
+            other.connection = self.connection.cursor()
+            other.connection.execute("SET TimeZone = 'UTC'")
+        other._clean_up = None
+        other._plans, other._checked, other._texts = dict(self._plans), dict(self._checked), dict(self._texts)
+        return other
+
+    def interrupt(self) -> None:
+        """End what another thread runs on this kernel; it raises EngineError there."""
+        self.connection.interrupt()
 
     def register(self, name: str, relation: str | pa.Table | pa.RecordBatchReader) -> None:
         """Make rows known under a dotted table name, replacing what had it; SQL text becomes a view.

@@ -1,0 +1,205 @@
+"""One stage of a run: bring one table or model up to date on the run's branch, in a commit of its own."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gristmill.define import Node
+from gristmill.errors import GristmillError, Stale
+from gristmill.model.events import Retrying, StageFinished, StageStarted
+from gristmill.model.findings import Finding
+from gristmill.model.units import Ledger
+from gristmill.run.compiling import Compiled, compile_node
+from gristmill.run.context import Context
+from gristmill.run.derivation import RULES_CHANGED, document_path, dump_derivation, load_derivation
+from gristmill.run.landing import land
+from gristmill.run.memo import adopt, entry
+from gristmill.run.models import predict, train
+from gristmill.run.plan import Step
+from gristmill.run.rechecking import can_recheck, recheck
+from gristmill.run.records import StageRecord
+from gristmill.run.rules import rules_of, write_checks
+from gristmill.run.tables import compute_table
+from gristmill.run.witnesses import dump_witnesses, witnesses_path
+
+if TYPE_CHECKING:
+    from gristmill.store import Transaction, View
+
+_PAUSE_S = 0.5
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one stage, or all stages of a run so far, have brought; ``broken`` names what must not be read on."""
+
+    stages: list[StageRecord] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    computed: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    def in_order_of(self, steps: Sequence[Step]) -> None:
+        """Bring stages and findings into the plan's order, whichever ended first."""
+        rank = {step.name: position for position, step in enumerate(steps)}
+        self.stages.sort(key=lambda stage: rank.get(stage.name, 0))
+        self.findings.sort(key=lambda finding: rank.get(finding.table, 0))
+
+    def take(self, more: Progress) -> None:
+        """Add what another stage has brought."""
+        self.stages += more.stages
+        self.findings += more.findings
+        self.ledgers |= more.ledgers
+        self.metrics |= more.metrics
+        self.broken |= more.broken
+        self.computed += more.computed
+
+
+def run_stage(ctx: Context, run: str, step: Step, broken: Set[str]) -> Progress:
+    """Run a stage, again after a pause where an error says that a retry can help (and is not a lost race).
+
+    Args:
+        ctx: what the run works with.
+        run: the run's branch.
+        step: what the plan says of the table or model.
+        broken: names of what may not be read on, because a check said no there.
+    """
+    for attempt in range(ctx.settings.run.retries + 1):
+        progress = Progress()
+        try:
+            _stage(ctx, run, step, broken, progress)
+            return progress
+        except Stale:
+            raise
+        except GristmillError as error:
+            if not error.retryable or attempt == ctx.settings.run.retries:
+                raise
+            wait_s = _PAUSE_S * 2**attempt * (1 + random.random())
+            ctx.listener(Retrying(name=step.name, attempt=attempt + 1, wait_s=wait_s, message=error.message))
+            time.sleep(wait_s)
+    raise AssertionError("unreachable")
+
+
+def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progress) -> None:
+    node = ctx.graph[step.name]
+    if not broken.isdisjoint(node.inputs):
+        progress.broken.add(node.name)
+    if step.mode in ("wait", "held") or node.name in progress.broken:
+        return
+    started, cpu = time.monotonic(), time.process_time()
+    with ctx.store.begin(run, message=f"{run}: {node.name}") as tx:
+        outcome = (
+            _land(ctx, tx, node, step, run, progress)
+            if node.kind == "source"
+            else _derive(ctx, tx, node, run, progress)
+        )
+        rows_in = _rows_in(tx, node, step)
+    if outcome is None:
+        return
+    mode, reason, rows, changed = outcome
+    wall = time.monotonic() - started
+    progress.stages.append(
+        StageRecord(
+            name=node.name,
+            kind=node.kind,
+            mode=mode,
+            reason=reason,
+            rows=rows,
+            changed=changed,
+            wall_s=wall,
+            cpu_s=time.process_time() - cpu,
+            rows_in=rows_in,
+            estimate_s=step.time_s,
+        )
+    )
+    ctx.listener(
+        StageFinished(name=node.name, kind=node.kind, mode=mode, rows=rows, changed=changed, wall_s=wall, note=reason)
+    )
+
+
+def _rows_in(view: View, node: Node, step: Step) -> int:
+    """Return the rows that a stage read: those of its inputs, or those that its units delivered."""
+    if node.kind == "source":
+        units = view.units(node.name)
+        return sum(units[name].ledger.delivered for name in step.units if name in units)
+    return sum(view.table(name).row_count for name in node.reads if name in view)
+
+
+_Outcome = tuple[str, str, int, bool]
+
+
+def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progress: Progress) -> _Outcome | None:
+    if step.mode == "check":
+        return _recheck(ctx, tx, node, step.reason, run, progress)
+    if step.mode != "land":
+        return "reuse", step.reason, step.rows, False
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=step.mode, reason=step.reason))
+    landed = land(ctx, tx, node, rules_of(ctx, node, tx), run)
+    progress.findings += landed.findings
+    progress.ledgers[node.name] = landed.ledger
+    if not landed.ok:
+        progress.broken.add(node.name)
+    return step.mode, step.reason, landed.rows, True
+
+
+def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, progress: Progress) -> _Outcome:
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode="check", reason=reason))
+    before = tx.table(node.name).id
+    findings = recheck(ctx, tx, node, run)
+    progress.findings += findings
+    if any(finding.blocks for finding in findings):
+        progress.broken.add(node.name)
+    return "check", reason, tx.table(node.name).row_count, tx.table(node.name).id != before
+
+
+def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: Progress) -> _Outcome | None:
+    missing = [name for name in node.inputs if name not in tx and name not in tx.file_trees()]
+    if missing:
+        progress.broken.add(node.name)
+        return None
+    schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
+    compiled = compile_node(ctx, node, tx, schemas)
+    reason = compiled.derivation.reason(load_derivation(tx, node.name))
+    if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
+        outcome = _recheck(ctx, tx, node, reason, run, progress)
+        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+        return outcome
+    if not reason:
+        rows = tx.table(node.name).row_count if node.is_table else 0
+        return "reuse", "nothing it reads changed", rows, False
+    if adopt(ctx.store, tx, node, compiled.derivation.fingerprint):
+        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+        tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
+        write_checks(ctx, tx, node)
+        rows = tx.table(node.name).row_count if node.is_table else 0
+        return "reuse", "the same was computed before", rows, True
+    mode = "train" if node.kind == "model" else "full"
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
+    before = tx.table(node.name).id if node.name in tx else None
+    rows = _compute(ctx, tx, compiled, run, progress)
+    write_checks(ctx, tx, node)
+    tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+    tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
+    if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:
+        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
+    changed = not node.is_table or tx.table(node.name).id != before
+    return mode, reason, rows, changed
+
+
+def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: Progress) -> int:
+    node = compiled.node
+    if node.kind == "model":
+        record = train(ctx, tx, compiled, run)
+        progress.metrics[node.name] = record.metrics
+        return sum(rows for rows, _ in record.trained_on.values())
+    if node.kind == "predictions":
+        return predict(ctx, tx, compiled)
+    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node, tx), run)
+    progress.findings += computed.findings
+    if not computed.ok:
+        progress.broken.add(node.name)
+    return computed.rows
