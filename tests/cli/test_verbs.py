@@ -114,7 +114,9 @@ def test_a_refused_run_says_what_where_and_what_to_type(type_: Type) -> None:
     assert "blocked  raw.orders   rule amount <= 20" in said.err
     assert "1 of 4 rows" in said.err
     assert "landing/orders.csv:4" in said.err
+    assert "first seen in this run; from landing/orders.csv:4" in said.err
     assert "main is unchanged at" in said.err
+    assert "gristmill publish run/1 --set-aside between:amount@raw.orders" in said.err
     assert "gristmill show run/1 --failed" in said.err
     assert "amount <= 20" in type_("show", "run/1", "--failed").out
     type_("status", code=1)

@@ -252,3 +252,16 @@ def test_hostile_names_and_values(store: Store) -> None:
     for value in rows.column(0).to_pylist()[:4]:
         assert snapshot.to_arrow("t", where=Compare(name, "=", value)).column(0).to_pylist() == [value]
     assert snapshot.digest("t").startswith("7:")
+
+
+def test_statistics_bound_every_row_and_are_silent_where_they_do_not_know(store: Store) -> None:
+    rows = pa.table({"id": range(400_000), "x": pa.array([None, *range(399_999)], pa.int64())})
+    with store.begin("main", message="t") as tx:
+        tx.create_table("t", rows.schema)
+        staged = tx.stage("t", rows)
+        assert (staged.ranges["x"].lower, staged.ranges["x"].upper, staged.ranges["x"].nulls) == (0, 399_998, 1)
+        tx.append("t", staged)
+    with store.begin("main", message="more") as tx:
+        tx.append("t", pa.table({"id": [500_000], "x": pa.array([7], pa.int64())}))
+    known = store.snapshot("main").ranges("t")
+    assert "x" not in known or (known["x"].nulls, known["x"].rows) == (1, 400_001)

@@ -238,21 +238,38 @@ class Project(Definitions, Follows):
         if trouble:
             listener(Assumed(name="notify", text=trouble))
 
-    def publish(self, run: str, *, accept: Sequence[Acceptance] = (), listener: Listener = silent) -> RunResult:
-        """Publish a run that was kept aside; ``accept`` lets failing rules pass, each with a reason and an end.
+    def publish(
+        self,
+        run: str,
+        *,
+        accept: Sequence[Acceptance] = (),
+        set_aside: Sequence[tuple[str, str]] = (),
+        because: str = "",
+        listener: Listener = silent,
+    ) -> RunResult:
+        """Publish a run that was kept aside. What it finished is taken over, the rest is computed now.
 
-        What the run finished is taken over; what it did not reach is computed now.
+        Args:
+            run: its name, such as ``run/17``.
+            accept: failing rules that may pass, each with a reason and an end.
+            set_aside: (table, rule) of failing row rules whose rows go to quarantine, this once.
+            because: why; it stands in the commit's message.
+            listener: takes the events.
+
+        Raises UsageError where a rule to set rows aside for did not fail in the run, or names no rows.
         """
         from gristmill.run.execute import Request, execute
-        from gristmill.run.records import load
+        from gristmill.run.records import load, refused_rows
 
         record = load(self.store, run)
+        refused_rows(record, set_aside)
         with self.context(listener=listener) as ctx:
             request = Request(
                 on=record.on,
                 select=record.selected,
                 accept=accept,
-                message=f"publish {record.run}",
+                set_aside=set_aside,
+                message=f"publish {record.run}" + (f": {because}" if because else ""),
                 merge=record.merged,
             )
             return RunResult(execute(ctx, request))

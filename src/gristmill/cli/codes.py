@@ -147,6 +147,7 @@ CODES: dict[str, str] = {
     "GM-U013": "A source has not landed yet, so that nothing can be computed from it.",
     "GM-U014": "`gristmill test` found no cases. Write tests/NAME.json in the project.",
     "GM-U018": "These are no rules: give a list of `gm.rules`, a contract, or the path of one.",
+    "GM-U030": "Rows can be set aside for a rule that refused rows in that run; `show RUN --failed` lists them.",
     "GM-U015": "Models and predictions have no preview.",
     "GM-U020": "A condition is not SQL.",
     "GM-U021": "A condition says more than a filter here can; use `sql`.",

@@ -37,6 +37,7 @@ class Terminal:
         self.live = is_terminal() and not quiet
         self.run = ""
         self.refused: list[Finding] = []
+        self.kinds: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
         """Draw one event."""
@@ -52,6 +53,8 @@ class Terminal:
                 self._say(text)
         if isinstance(event, RunStarted):
             self.run = event.run
+        if isinstance(event, StageStarted):
+            self.kinds[event.name] = event.kind
 
     def _say(self, text: str) -> None:
         say(("\r\x1b[K" if self.live else "") + text)
@@ -76,7 +79,7 @@ class Terminal:
 
     def _failed(self, event: RunFailed) -> None:
         for finding in self.refused[:3]:
-            self._say(refusal(finding, event))
+            self._say(refusal(finding, event, source=self.kinds.get(finding.table) == "source"))
         if len(self.refused) > 3:
             self._say(f"and {len(self.refused) - 3} more: gristmill show {event.run} --failed")
         if not self.refused:
@@ -102,6 +105,8 @@ def _line(event: Event) -> str:
         return f"published {event.on} at {event.commit[:7]}    undo: {event.undo}"
     if isinstance(event, NothingToDo):
         held = f"; held: {', '.join(event.held)}" if event.held else ""
+        if event.gone:
+            held += f"; gone from its source, rows kept: {', '.join(event.gone)}"
         if event.waiting:
             return f"nothing to do: nothing has arrived yet for {', '.join(event.waiting)}{held}    see: gristmill plan"
         return f"nothing to do: {event.on} is up to date at {event.commit[:7]}{held}"
@@ -134,27 +139,70 @@ def finding_line(finding: Finding) -> str:
     return f"  {word:<8} {finding.table}  {finding.expected or rule.code}: {number}{note}{example}"
 
 
-def refusal(finding: Finding, failed: RunFailed) -> str:
-    """Write a refusal: what, where, how many, three examples, what is unchanged, and what to type."""
+def refusal(finding: Finding, failed: RunFailed, *, source: bool = False) -> str:
+    """Write a refusal: what, where, how many and since when, three examples, what is unchanged, and what to type.
+
+    Args:
+        finding: what was refused.
+        failed: the run that ended with it.
+        source: whether the table is a source, whose stored rows can be set aside by hand.
+    """
     rule = finding.rule
     place = ", ".join(part for part in (rule.origin, f"owner {rule.owner}" if rule.owner else "") if part)
     head = f"blocked  {finding.table}   rule {finding.expected or rule.code}" + (f"   ({place})" if place else "")
-    seen = (
-        f" {finding.failed_rows:,} of {finding.checked_rows:,} rows" if finding.failed_rows else f" {finding.observed}"
-    )
-    if finding.note:
-        seen += f"; {finding.note}"
-    lines = [f"{head}   [{_code(finding)}]", seen.rstrip() or " it could not be looked at"]
+    number = f"{finding.failed_rows:,} of {finding.checked_rows:,} rows" if finding.failed_rows else finding.observed
+    seen = "; ".join(part for part in (number, finding.since, _places(finding), finding.note) if part)
+    lines = [f"{head}   [{_code(finding)}]", f" {seen or 'it could not be looked at'}"]
     if finding.examples:
         lines.append(" " + " | ".join(str(example) for example in finding.examples))
     lines.append(
         f" {failed.on} is unchanged at {failed.head[:7]}; your result waits on {failed.run}; retrying will not help"
     )
+    lines.append(f" see: gristmill show {failed.run} --failed")
+    lines += _set_aside(finding, failed, source)
     lines.append(
-        f" see: gristmill show {failed.run} --failed   accept: gristmill publish {failed.run} "
-        f'--accept {rule.code}@{finding.table} --because "..." --until DATE'
+        f" accept: gristmill publish {failed.run} --accept {_word(f'{rule.code}@{finding.table}')} "
+        '--because "..." --until DATE'
     )
     return "\n".join(lines)
+
+
+def _places(finding: Finding) -> str:
+    """Write where failing rows come from: lines by file, as far as examples know, and how many more there are."""
+    lines: dict[str, list[str]] = {}
+    for example in finding.examples:
+        if example.origin:
+            unit, _, line = example.origin.rpartition(":")
+            lines.setdefault(unit or example.origin, []).append(line if unit else "")
+    if not lines:
+        return ""
+    words = ", ".join(f"{unit}:{','.join(known)}".rstrip(":") for unit, known in lines.items())
+    more = finding.failed_rows - len(finding.examples)
+    return f"from {words}" + (f" (+{more:,})" if more > 0 else "")
+
+
+def _set_aside(finding: Finding, failed: RunFailed, source: bool) -> list[str]:
+    """Write the command that sets the rows aside, for a rule that can tell them from the others."""
+    from gristmill.contracts.kinds import ROW_KINDS
+    from gristmill.contracts.masks import breach
+    from gristmill.run.records import names_rows
+    from gristmill.run.sightings import FIRST
+
+    if not names_rows(finding):
+        return []
+    if source and finding.since not in ("", FIRST) and finding.rule.kind in ROW_KINDS:
+        where = _word(breach(finding.rule, {}))
+        on = "" if failed.on == "main" else f" --on {failed.on}"
+        return [f' set aside: gristmill quarantine add {finding.table} --where {where} --because "..."{on}']
+    wanted = _word(f"{finding.rule.code}@{finding.table}")
+    return [f' set aside: gristmill publish {failed.run} --set-aside {wanted} --because "..."']
+
+
+def _word(text: str) -> str:
+    """Quote a word for a shell, where it needs it."""
+    import shlex
+
+    return shlex.quote(text)
 
 
 def _code(finding: Finding) -> str:

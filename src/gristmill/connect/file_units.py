@@ -141,7 +141,8 @@ def _csv_shape(source: FilesSource, root: Path, units: Sequence[str]) -> Shape:
         names = inference.feed(source.content(root, unit), dialect, unit=unit, names=given)
         order += [name for name in names if name not in order]
     if dialect is None:
-        raise DataError("the files are empty: there is nothing to infer", code="GM-D117", where=units[0])
+        words = "the file is empty" if len(units) == 1 else f"all {len(units)} files are empty"
+        raise DataError(f"{words}: there is nothing to infer", code="GM-D117", where=units[0])
     columns = []
     for name in order:
         guess = inference.guesses[name]
@@ -176,7 +177,10 @@ def _type_notes(inference: Inference, source: FilesSource, tokens: dict[str, lis
     for name in guessed:
         miss = inference.guesses[name].miss
         if miss is not None:
-            notes.append(f"{name} is text, and not {miss.kind}, because of {miss.where}: {miss.text[:40]!r}")
+            notes.append(
+                f"{name} is text, and not {miss.kind}, because of {miss.where}: {miss.text[:40]!r}"
+                f' (types={{"{name}": "{miss.kind}"}} in gm.files sets cells aside that do not fit)'
+            )
     empty = [name for name in guessed if inference.guesses[name].kind is None]
     if empty and inference.rows:
         notes.append(f"no cell has a value, so text is assumed: {', '.join(empty)}")

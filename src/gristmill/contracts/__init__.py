@@ -1,9 +1,10 @@
 """Rules on tables: how they are written, checked in one scan, and what happens to rows that break them.
 
 Read ``rules.py`` (how a user writes one), then ``kinds.py`` and its four neighbours (what each kind means in SQL)
-and ``scan.py`` (the fused scan; ``passes.py`` has the second passes). ``odcs.py`` reads contracts and
-``compile.py`` turns them into rules; ``quarantine.py`` holds rows set aside. Values live in ``model.rules`` and
-``model.findings``.
+and ``scan.py`` (one check: ``proofs.py`` spares rules that statistics prove, ``masks.py`` is the fused scan,
+``figures.py`` takes figures, ``passes.py`` and ``uniqueness.py`` have the second passes). ``odcs.py`` reads
+contracts and ``compile.py`` turns them into rules; ``quarantine.py`` holds rows set aside. Values live
+in ``model.rules`` and ``model.findings``.
 
 May import ``connect``, ``engines``, ``algebra``, ``stats``, ``store``, ``model``, ``errors``.
 """

@@ -14,7 +14,8 @@ from gristmill.model.rules import Rule, Scalar
 if TYPE_CHECKING:
     import duckdb
 
-_EXAMPLES = 3
+EXAMPLES = 3
+"""Failing rows that a finding shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Examples:
         names = names or [name for name in self.types if not name.startswith("_origin_")][:4]
         columns = ", ".join(quote(name) for name in names)
         found = self.connection.execute(
-            f"SELECT {columns} FROM {relation or self.relation} WHERE {condition} ORDER BY ALL LIMIT {_EXAMPLES}"
+            f"SELECT {columns} FROM {relation or self.relation} WHERE {condition} ORDER BY ALL LIMIT {EXAMPLES}"
         ).fetchall()
         return tuple(Example(values=dict(zip(names, map(scalar, row), strict=True))) for row in found)
 
@@ -108,8 +109,16 @@ def within_tolerance(rule: Rule, failed: int, total: int) -> bool:
     return failed <= (allowed * total if allowed < 1 else allowed)
 
 
-def row_finding(examples: Examples, table: str, rule: Rule, failed: int, total: int, condition: str) -> Finding:
-    """Return the finding of a rule that names rows."""
+def row_finding(
+    examples: Examples,
+    table: str,
+    rule: Rule,
+    failed: int,
+    total: int,
+    condition: str,
+    known: tuple[Example, ...] = (),
+) -> Finding:
+    """Return the finding of a rule that names rows; ``known`` are examples that need no second look."""
     outcome, quarantined = outcome_of(rule, failed, total)
     return Finding(
         table=table,
@@ -118,7 +127,7 @@ def row_finding(examples: Examples, table: str, rule: Rule, failed: int, total: 
         failed_rows=failed,
         checked_rows=total,
         expected=describe(rule),
-        examples=examples.rows(rule, condition) if failed else (),
+        examples=(known or examples.rows(rule, condition)) if failed else (),
         quarantined=quarantined,
     )
 

@@ -28,15 +28,19 @@ class Around(NamedTuple):
     order: Sequence[str] = ()
 
 
+def unique_parts(rule: Rule, types: Types) -> tuple[str, str]:
+    """Return SQL of the columns that must be unique, and a condition for rows that are compared."""
+    if not rule.columns:
+        names = ", ".join(quote(name) for name in types if not name.startswith("_origin_"))
+        return f"({names})", rule.where or "TRUE"
+    own = ", ".join(quote(name) for name in rule.columns)
+    whole = " AND ".join(f"{value(name, types)} IS NOT NULL" for name in rule.columns)
+    return own, f"{whole} AND ({rule.where})" if rule.where else whole
+
+
 def unique_condition(rule: Rule, types: Types, around: Around) -> str:
     """Return SQL that is true for a row that has a double, or for those that lose where one is kept."""
-    names = rule.columns or tuple(name for name in types if not name.startswith("_origin_"))
-    own = ", ".join(quote(name) for name in names)
-    whole = " AND ".join(f"{value(name, types)} IS NOT NULL" for name in names)
-    limited = f"{whole} AND ({rule.where})" if rule.where else whole
-    if not rule.columns:
-        limited = rule.where or "TRUE"
-        own = f"({own})"
+    own, limited = unique_parts(rule, types)
     keep = rule.parameters.get("keep")
     if keep and around.order:
         place = ", ".join(quote(name) for name in around.order)

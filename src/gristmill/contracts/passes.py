@@ -16,6 +16,7 @@ from gristmill.contracts.pass_kinds import (
 )
 from gristmill.contracts.queries import THIS, bind_query
 from gristmill.contracts.sqltext import Types, shown
+from gristmill.contracts.uniqueness import in_stored, repeated
 from gristmill.errors import DefinitionError
 from gristmill.model.findings import Finding, Outcome
 from gristmill.model.rules import Rule
@@ -64,6 +65,8 @@ def _rows(
     if rule.kind == "references" and str(rule.parameters["table"]) not in around.references:
         return unable(around.table, rule, "not_checked", f"{rule.parameters['table']} is not there to look into"), None
     if rule.kind == "unique":
+        if not repeated(connection, rule, types, around, total) and not in_stored(connection, rule, types, around):
+            return row_finding(examples, around.table, rule, 0, total, "FALSE"), "FALSE"
         condition = f"coalesce({unique_condition(rule, types, around)}, FALSE)"
     else:
         condition = f"coalesce({references_condition(rule, types, around)}, FALSE)"

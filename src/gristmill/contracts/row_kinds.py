@@ -56,8 +56,14 @@ def _between(rule: Rule, types: Types) -> str:
     given = {sign: rule.parameters[key] for key, sign in _BROKEN.items() if key in rule.parameters}
     if types.get(column) == "VARCHAR" and all(isinstance(limit, int | float) for limit in given.values()):
         return _text_between(column, given)
-    parts = [f"{value(column, types)} {sign} {bound(limit, types, column)}" for sign, limit in given.items()]
+    parts = [_beyond(column, sign, bound(limit, types, column), types) for sign, limit in given.items()]
     return " OR ".join(parts) or "FALSE"
+
+
+def _beyond(column: str, sign: str, limit: str, types: Types) -> str:
+    """Compare bare columns, which the engine can prove from statistics; NaN, the greatest float, is missing."""
+    beyond = f"{quote(column)} {sign} {limit}"
+    return f"({beyond} AND NOT isnan({quote(column)}))" if is_float(column, types) and sign[0] == ">" else beyond
 
 
 def _text_between(column: str, given: Mapping[str, object]) -> str:

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 from gristmill.contracts import table_kinds
 from gristmill.contracts.figure_kinds import FIGURE_KINDS
+from gristmill.contracts.figures import figures
 from gristmill.contracts.kinds import PASS_WORDS, ROW_KINDS, TABLE_KINDS, describe
+from gristmill.contracts.masks import MASK_BITS, Masked, scan_masks
 from gristmill.contracts.outcomes import CheckResult, Examples, figure_finding, row_finding, unable
 from gristmill.contracts.pass_kinds import Around
 from gristmill.contracts.passes import run_pass
-from gristmill.contracts.sqltext import Types, quote
-from gristmill.model.findings import Finding
+from gristmill.contracts.proofs import proven
+from gristmill.contracts.sqltext import Types, engine_error, quote
+from gristmill.model.findings import Example, Finding
+from gristmill.model.predicates import Range
 from gristmill.model.rules import Rule
 
 if TYPE_CHECKING:
     import duckdb
-
-_MASK_BITS = 62
 
 _Found = tuple[Finding, str | None]
 
@@ -37,12 +39,14 @@ class Surroundings:
         stored: the table's other rows, already accepted, as a relation.
         order: columns that give the order of delivery.
         unique: columns that are known to be unique, which need no second look.
+        known: what statistics know of columns of all rows, by name; rules that they prove are not scanned for.
     """
 
     references: Mapping[str, str] = field(default_factory=dict)
     stored: str | None = None
     order: Sequence[str] = ()
     unique: Sequence[str] = ()
+    known: Mapping[str, Range] = field(default_factory=dict)
 
 
 def check(
@@ -70,7 +74,7 @@ def check(
     types = types_of(connection, relation)
     relation, types = _with_nested(connection, relation, types, rules)
     around = Around(relation, table, {**near.references, **(references or {})}, near.stored, near.order)
-    work = _Check(connection, around, types, Examples(connection, relation, types, tuple(show)), near.unique)
+    work = _Check(connection, around, types, Examples(connection, relation, types, tuple(show)), near)
     findings: dict[int, Finding] = {}
     set_aside: list[tuple[Rule, str]] = []
     for position, (finding, condition) in work.run(rules):
@@ -114,10 +118,10 @@ class _Check:
         around: Around,
         types: Types,
         examples: Examples,
-        unique: Sequence[str],
+        near: Surroundings,
     ) -> None:
         self.connection, self.around, self.types, self.examples = connection, around, types, examples
-        self.unique = tuple(unique)
+        self.unique, self.known = tuple(near.unique), near.known
         self.nested = {name for name in types if "." in name and f" AS {quote(name)}" in around.relation}
         self.total = 0
 
@@ -158,54 +162,48 @@ class _Check:
         )
 
     def _masked(self, rules: Sequence[tuple[int, Rule]]) -> Iterator[tuple[int, _Found]]:
-        conditions = [(position, rule, guarded(rule, self.types)) for position, rule in rules]
-        for start in range(0, max(len(conditions), 1), _MASK_BITS):
-            batch = conditions[start : start + _MASK_BITS]
+        proof, open_ = list[tuple[int, Rule]](), list[tuple[int, Rule]]()
+        for position, rule in rules:
+            (proof if proven(rule, self.types, self.known) else open_).append((position, rule))
+        rules = open_
+        for start in range(0, max(len(rules), 1), MASK_BITS):
+            batch = rules[start : start + MASK_BITS]
             try:
-                self.total, counts = self._mask_counts([sql for _, _, sql in batch])
+                found = self._scan([rule for _, rule in batch])
             except engine_error():
                 yield from self._one_by_one(batch)
                 continue
-            for (position, rule, sql), failed in zip(batch, counts, strict=True):
-                yield position, (row_finding(self.examples, self.around.table, rule, failed, self.total, sql), sql)
+            for bit, (position, rule) in enumerate(batch):
+                yield position, self._found(rule, found.failed[bit], found.examples.get(bit, ()))
+        for position, rule in proof:
+            yield position, self._found(rule, 0)
 
-    def _mask_counts(self, conditions: Sequence[str]) -> tuple[int, list[int]]:
-        """Return the number of rows, and how many of them each condition holds for, from one scan."""
-        bits = " + ".join(f"CASE WHEN {sql} THEN {1 << bit}::BIGINT ELSE 0 END" for bit, sql in enumerate(conditions))
-        sql = f"SELECT {bits or '0'} AS mask, count(*) FROM {self.around.relation} GROUP BY mask"
-        groups = self.connection.execute(sql).fetchall()
-        counts = [sum(n for mask, n in groups if mask >> bit & 1) for bit in range(len(conditions))]
-        return sum(n for _, n in groups), counts
+    def _scan(self, rules: Sequence[Rule]) -> Masked:
+        found = scan_masks(self.connection, self.around.relation, rules, types=self.types, show=self.examples.show)
+        self.total = found.total
+        return found
 
-    def _one_by_one(self, batch: Sequence[tuple[int, Rule, str]]) -> Iterator[tuple[int, _Found]]:
+    def _found(self, rule: Rule, failed: int, known: tuple[Example, ...] = ()) -> _Found:
+        sql = guarded(rule, self.types)
+        return row_finding(self.examples, self.around.table, rule, failed, self.total, sql, known), sql
+
+    def _one_by_one(self, batch: Sequence[tuple[int, Rule]]) -> Iterator[tuple[int, _Found]]:
         """Find the rules that cannot be run; the others are counted all the same."""
-        for position, rule, sql in batch:
+        for position, rule in batch:
             try:
-                self.total, (failed,) = self._mask_counts([sql])
+                failed = self._scan([rule]).failed[0]
             except engine_error() as error:
                 yield position, (unable(self.around.table, rule, "error", first_line(error)), None)
                 continue
-            yield position, (row_finding(self.examples, self.around.table, rule, failed, self.total, sql), sql)
+            yield position, self._found(rule, failed)
 
     def _figures(self, rules: Sequence[tuple[int, Rule]]) -> Iterator[tuple[int, _Found]]:
-        if not rules:
-            return
-        columns = [FIGURE_KINDS[rule.kind].figure(rule, self.types) for _, rule in rules]
-        try:
-            values = self.connection.execute(f"SELECT {', '.join(columns)} FROM {self.around.relation}").fetchall()[0]
-        except engine_error():
-            for (position, rule), column in zip(rules, columns, strict=True):
-                yield position, (self._figure(rule, column), None)
-            return
-        for (position, rule), value in zip(rules, values, strict=True):
-            yield position, (figure_finding(self.around.table, rule, value, self.total), None)
-
-    def _figure(self, rule: Rule, column: str) -> Finding:
-        try:
-            value = self.connection.execute(f"SELECT {column} FROM {self.around.relation}").fetchall()[0][0]
-        except engine_error() as error:
-            return unable(self.around.table, rule, "error", first_line(error))
-        return figure_finding(self.around.table, rule, value, self.total)
+        found = figures(self.connection, self.around.relation, [rule for _, rule in rules], self.types)
+        for (position, rule), value in zip(rules, found, strict=True):
+            if isinstance(value, Exception):
+                yield position, (unable(self.around.table, rule, "error", first_line(value)), None)
+            else:
+                yield position, (figure_finding(self.around.table, rule, value, self.total), None)
 
     def _pass(self, rule: Rule) -> _Found:
         if rule.kind == "unique" and self.unique and not rule.where and set(self.unique) <= set(rule.columns):
@@ -230,14 +228,11 @@ def guarded(rule: Rule, types: Types) -> str:
     return f"(coalesce({rule.where}, FALSE) AND {bad})" if rule.where else bad
 
 
-def engine_error() -> type[Exception]:
-    """Return the class of the kernel's errors, which is not loaded before it is needed."""
-    import duckdb
-
-    error: type[Exception] = duckdb.Error
-    return error
-
-
 def first_line(error: Exception) -> str:
-    """Return the first line of an engine's message."""
+    """Return the first line of an engine's message; raises Corrupt where a data file is what is wrong, not the rule."""
+    from gristmill.store.damage import damage
+
+    found = damage(error)
+    if found is not None:
+        raise found from error
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

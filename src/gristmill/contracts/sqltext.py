@@ -96,3 +96,11 @@ def range_words(rule: Rule, subject: str) -> str:
         key, sign = ("low", ">=") if "low" in parameters else ("above", ">")
         return f"{subject} {sign} {parameters[key]}"
     return "".join(left) + subject + "".join(right)
+
+
+def engine_error() -> type[Exception]:
+    """Return the class of the kernel's errors, which is not loaded before it is needed."""
+    import duckdb
+
+    error: type[Exception] = duckdb.Error
+    return error

@@ -107,6 +107,7 @@ class NothingToDo(Event, frozen=True, kw_only=True):
     commit: str
     held: list[str]
     waiting: list[str] = []
+    gone: list[str] = []
 
 
 class RunFailed(Event, frozen=True, kw_only=True):

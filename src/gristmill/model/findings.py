@@ -37,6 +37,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         examples: up to three failing rows.
         quarantined: rows that were set aside because of this rule.
         note: why it was not checked, or ``learning (3 of 10)``.
+        since: since when there have been such rows: this run, or a commit.
         accepted: reason under which a person let this failure pass, until its end date.
     """
 
@@ -50,6 +51,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Example, ...] = ()
     quarantined: int = 0
     note: str | None = None
+    since: str = ""
     accepted: str | None = None
 
     @property

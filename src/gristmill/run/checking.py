@@ -18,6 +18,7 @@ from gristmill.model.rules import Rule
 from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_LINE, ORIGIN_OFFSET, ORIGIN_RECORD, ORIGIN_UNIT, Unit
 from gristmill.run.context import Context
 from gristmill.run.rules import contract_of
+from gristmill.run.sightings import sighted
 
 if TYPE_CHECKING:
     from gristmill.store import Staged, Transaction, View
@@ -67,6 +68,7 @@ class Delivery:
         rejects: rows that could not even be typed.
         delivered: how many rows came, by unit.
         types: what the source's columns hold.
+        fresh: whether the rows came with this run.
         found: what was found about the delivery already.
         stored: relation of the table's other rows, which stay; None where there are none.
         raw: gives the text of rows as delivered, by unit and first line, where there is text.
@@ -76,6 +78,7 @@ class Delivery:
     rejects: tuple[SetAside, ...] = ()
     delivered: Mapping[int, int] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    fresh: bool = False
     found: tuple[Finding, ...] = ()
     stored: str | None = None
     raw: Callable[[Mapping[int, Sequence[int]]], Mapping[tuple[int, int], str]] | None = None
@@ -113,7 +116,7 @@ def check_staged(
         staged = tx.stage(node.name, SqlSource(ctx.kernel.connection, kept))
     contract = contract_of(ctx, node)
     limit = contract.max_quarantine if contract is not None else None
-    findings = attended(ctx, tx, node.name, result.findings, delivery, len(aside), total, limit)
+    findings = attended(ctx, tx, node, result.findings, delivery, len(aside), total, limit)
     return Checked(staged, findings, aside)
 
 
@@ -134,6 +137,7 @@ def _checked(
         stored=delivery.stored,
         order=(ORIGIN_UNIT, ORIGIN_RECORD) if origin else (),
         unique=node.key if source else (),
+        known=staged.ranges,
     )
     show = (*node.key, *origin)
     return check(connection, _STAGED, rules, table=node.name, show=show, surroundings=surroundings)
@@ -141,8 +145,8 @@ def _checked(
 
 def attended(
     ctx: Context,
-    tx: View,
-    table: str,
+    tx: Transaction,
+    node: Node,
     findings: Sequence[Finding],
     delivery: Delivery,
     aside: int,
@@ -151,10 +155,12 @@ def attended(
 ) -> tuple[Finding, ...]:
     """Complete findings with origins, untypable rows, the breaker and what people accepted; say those that matter.
 
+    Rows that a person has asked to be set aside do not count for the breaker.
+
     Args:
         ctx: the run.
         tx: where acceptances are read.
-        table: the table.
+        node: the table.
         findings: what the rules found.
         delivery: its units, and rows that could not be typed.
         aside: how many rows were set aside.
@@ -163,12 +169,15 @@ def attended(
     """
     most = ctx.settings.run.max_quarantine if limit is None else limit
     found = [*delivery.found, *(_with_origin(finding, delivery) for finding in findings)]
+    table = node.name
     changed = _changed_types(table, delivery, most)
     found += changed
     found += _unfit(table, delivery, {finding.rule.columns[0] for finding in changed})
-    found += _breaker(table, aside - sum(finding.failed_rows for finding in changed), total, most)
+    wanted = sum(finding.quarantined for finding in found if (table, finding.rule.code) in ctx.set_aside)
+    found += _breaker(table, aside - wanted - sum(finding.failed_rows for finding in changed), total, most)
     accepted = load_acceptances(tx)
-    attended = tuple(accept(finding, accepted, ctx.run_time_us) for finding in found)
+    judged = [accept(finding, accepted, ctx.run_time_us) for finding in found]
+    attended = sighted(ctx, tx, node, judged, delivered=delivery.fresh)
     for finding in attended:
         if finding.outcome != "pass":
             ctx.listener(Found(finding=finding))

@@ -30,6 +30,7 @@ class Context:
         listener: takes the events.
         modules: whether the project was loaded from its modules, so that worker processes can load it too.
         workers: how many processes may run steps.
+        set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
         code: states of the code behind definitions, by file, as this run found them.
     """
 
@@ -43,6 +44,7 @@ class Context:
     listener: Listener = silent
     modules: bool = False
     workers: int = 1
+    set_aside: frozenset[tuple[str, str]] = frozenset()
     code: dict[str, CodeState] = field(default_factory=dict)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +35,7 @@ class Request:
         on: the branch; a new one is made from ``main``.
         select: selectors of what to bring up to date; empty means everything.
         message: the commit's message.
+        set_aside: (table, rule) of rules that block, whose rows are set aside instead, this once.
         accept: failing rules that may pass, each with a reason and an end.
         merge: a branch whose changes are taken in first; then only derived tables are brought up to date.
     """
@@ -43,6 +44,7 @@ class Request:
     select: Sequence[str] = ()
     message: str = ""
     accept: Sequence[Acceptance] = ()
+    set_aside: Sequence[tuple[str, str]] = ()
     merge: str | None = None
 
 
@@ -54,6 +56,7 @@ def execute(ctx: Context, request: Request) -> RunRecord:
     Raises Stale where the branch kept moving, Conflict where a merge needs a person; user and engine errors after
     the run was recorded as failed.
     """
+    ctx = replace(ctx, set_aside=frozenset(request.set_aside))
     for attempt in range(_TRIES):
         try:
             return _attempt(ctx, request)
@@ -73,7 +76,7 @@ def _attempt(ctx: Context, request: Request) -> RunRecord:
     if plan.empty and start == base and not merged:
         if on not in store.branches():
             store.create_branch(on, at=base)
-        ctx.listener(NothingToDo(on=on, commit=base, held=plan.held, waiting=plan.waiting))
+        ctx.listener(NothingToDo(on=on, commit=base, held=plan.held, waiting=plan.waiting, gone=plan.gone))
         return RunRecord(run="", on=on, base=base, status="unchanged", started_us=ctx.run_time_us, head=base)
     record = RunRecord(
         run=records.next_run(store),

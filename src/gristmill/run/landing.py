@@ -127,11 +127,31 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
     else:
         for text in shape.assumptions:
             ctx.listener(Assumed(name=node.name, text=text))
-        tx.create_table(
-            node.name, _table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
-        )
+        try:
+            tx.create_table(
+                node.name, _table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
+            )
+        except DataError as error:
+            error.where = error.where or _culprit(ctx, node, there.fresh)
+            raise
     reading = _Reading(ctx, node, shape, there.fresh, tx.units(node.name), run)
     return _land_units(ctx, tx, node, shape, reading, rules)
+
+
+def _culprit(ctx: Context, node: Node, fresh: Sequence[Found]) -> str:
+    """Return the first unit whose columns alone no table can have."""
+    from itertools import count
+
+    from gristmill.model.arrow import fields_from_arrow
+
+    assert node.connector is not None
+    for found in fresh:
+        ids = count(1)
+        try:
+            fields_from_arrow(node.connector.infer(ctx.root, [found]).schema, lambda *_, ids=ids: next(ids))
+        except DataError:
+            return found.name
+    return node.name
 
 
 def _land_units(
@@ -152,6 +172,7 @@ def _land_units(
         delivered=reading.delivered,
         types={column.name: column.type for column in shape.columns},
         found=(*missing_columns(node.name, known, reading.units()), *copy_findings(node.name, units, copies), *odd),
+        fresh=True,
         stored=_others(ctx, tx, node, replaced),
         raw=reading.raw,
     )

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from gristmill.store import Snapshot
 
+NOTHING = "nothing has arrived yet"
+_EMPTY = "GM-D117"
+_GONE = "gone from the source, rows kept"
+_SAME = "no new units"
 Mode = Literal["reuse", "land", "full", "train", "check", "held", "wait"]
 
 
@@ -37,6 +41,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         reason: why, in one phrase.
         rows: rows now in the table.
         units: names of units that would be landed.
+        gone: names of landed units that are no longer at their source; their rows are kept.
         held: names of units that a revert keeps back.
         input_bytes: bytes of the units that would be read.
         rows_in: rows that would be read, about; 0 where unknown.
@@ -50,6 +55,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     rows: int = 0
     units: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     input_bytes: int = 0
     rows_in: int = 0
@@ -86,9 +92,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return [name for step in self.steps for name in step.held]
 
     @property
+    def gone(self) -> list[str]:
+        """Landed units that are no longer at their source, whose rows are kept."""
+        return [name for step in self.steps for name in step.gone]
+
+    @property
     def waiting(self) -> list[str]:
-        """Sources for which nothing has arrived yet."""
-        return [step.name for step in self.steps if step.mode == "wait" and step.kind == "source"]
+        """Sources for which nothing has arrived yet, each with what did arrive where that holds nothing."""
+        found = [step for step in self.steps if step.mode == "wait" and step.kind == "source"]
+        return [step.name if step.reason == NOTHING else f"{step.name} ({step.reason})" for step in found]
 
 
 def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str] = ()) -> Plan:
@@ -145,8 +157,8 @@ class _Planner:
         if self.schemas[node.name] is None and not (there.held and not there.fresh):
             try:
                 self.schemas[node.name] = shape_of(self.ctx, node, self.snapshot, there.fresh).schema
-            except DataError:
-                return Step(name=node.name, kind=node.kind, mode="wait", reason="nothing has arrived yet")
+            except DataError as error:
+                return self._unread(node, there, error)
         mode: Mode = "land" if there.fresh else "held" if there.held else "reuse"
         reason = _arrival_words(there)
         if mode != "land" and (why := self._recheck(node)):
@@ -158,9 +170,19 @@ class _Planner:
             reason=reason,
             rows=self._rows(node.name),
             units=tuple(found.name for found in there.fresh),
+            gone=there.gone,
             held=there.held,
             input_bytes=sum(found.size_bytes for found in there.fresh),
         )
+
+    def _unread(self, node: Node, there: Arrivals, error: DataError) -> Step:
+        """Wait where nothing, or nothing but empty files, has arrived; a file that cannot be read is for the run."""
+        reason, empty = NOTHING, error.code == _EMPTY
+        if there.fresh:
+            reason = f"{error.where}: {error.message.split(':')[0]}" if error.where else error.message
+        mode: Mode = "wait" if empty or not there.fresh else "land"
+        units = tuple(found.name for found in there.fresh) if mode == "land" else ()
+        return Step(name=node.name, kind=node.kind, mode=mode, reason=reason, units=units)
 
     def _recheck(self, node: Node) -> str:
         """Why the stored rows of a source must be looked at again; empty where they need not be."""
@@ -211,5 +233,12 @@ def _arrival_words(there: Arrivals) -> str:
     if there.held:
         words.append(f"{len(there.held)} held")
     if there.gone:
-        words.append(f"{len(there.gone)} gone from the source, rows kept")
-    return ", ".join(words) or "no new units"
+        words.append(f"{len(there.gone)} {_GONE}")
+    return ", ".join(words) or _SAME
+
+
+def with_gone(step: Step, gone: tuple[str, ...]) -> Step:
+    """Return a step of a source that has nothing new, with the units that are gone from it now."""
+    if step.kind != "source" or step.gone == gone:
+        return step
+    return msgspec.structs.replace(step, gone=gone, reason=f"{len(gone)} {_GONE}" if gone else _SAME)

@@ -1,4 +1,4 @@
-"""Take the figures that the default checks need, from file footers where these have them, and judge them."""
+"""Take the figures that the default checks need, from column statistics where these have them, and judge them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,21 @@ from gristmill.model.findings import Finding
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
-    from gristmill.model.scan import ScanPlan
     from gristmill.store import Staged, Transaction
 
 
-def null_counts(plan: ScanPlan) -> dict[str, int] | None:
-    """Return nulls by column from footers, or from inlined rows; None where a footer is silent."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    counts: dict[str, int] = {}
-    if any(file.rowset is not None for file in plan.files):
-        return None
-    for file in plan.files:
-        if file.inline is not None:
-            rows = pa.ipc.open_stream(file.inline).read_all()
-            for name in rows.column_names:
-                counts[name] = counts.get(name, 0) + rows.column(name).null_count
+def null_counts(staged: Staged) -> dict[str, int] | None:
+    """Return nulls by column from the statistics of the files; None where they are silent about one."""
+    known = staged.ranges
+    counts = {}
+    for field in staged.schema.fields:
+        if field.name.startswith("_"):
             continue
-        metadata = pq.read_metadata(file.path)
-        for group in range(metadata.num_row_groups):
-            for position in range(metadata.num_columns):
-                column = metadata.row_group(group).column(position)
-                if "." in column.path_in_schema:
-                    continue
-                statistics = column.statistics
-                if statistics is None or not statistics.has_null_count:
-                    return None
-                name = column.path_in_schema
-                counts[name] = counts.get(name, 0) + statistics.null_count
-    return {name: count for name, count in counts.items() if not name.startswith("_")}
+        nulls = known[field.name].nulls if field.name in known else None
+        if nulls is None:
+            return None
+        counts[field.name] = nulls
+    return counts
 
 
 def profile(ctx: Context, staged: Staged, *, read: int = 0, units: Mapping[str, int] | None = None) -> Profile:
@@ -55,7 +40,7 @@ def profile(ctx: Context, staged: Staged, *, read: int = 0, units: Mapping[str, 
         read: rows of the largest input, for a derived table.
         units: for a source, the rows that each unit delivered; values that stand for nothing are counted too.
     """
-    nulls = null_counts(staged.scan)
+    nulls = null_counts(staged)
     if nulls is None:
         nulls = _counted_nulls(ctx, staged)
     stand_ins = _stand_ins(ctx, staged) if units is not None and staged.row_count else {}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gristmill.contracts import CheckResult, Surroundings, check, quarantine
-from gristmill.contracts.quarantine import SetAside
 from gristmill.define import Node
 from gristmill.model.findings import Finding
-from gristmill.model.predicates import And, Compare, In, Or, Predicate
 from gristmill.model.rules import Rule
-from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
-from gristmill.run.checking import Delivery, aside_rows, attended, references_of, write_aside
+from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_RECORD, ORIGIN_UNIT
+from gristmill.run.checking import Delivery, aside_rows, attended, references_of
 from gristmill.run.context import Context
+from gristmill.run.displacing import displace
 from gristmill.run.rules import contract_of, rules_of, write_checks
+from gristmill.run.setaside import rows_of, take_back
 
 if TYPE_CHECKING:
     from gristmill.store import Transaction, View
@@ -49,6 +47,7 @@ def check_stored(ctx: Context, snapshot: View, node: Node, rules: Sequence[Rule]
         references=references_of(ctx, snapshot, rules),
         order=(ORIGIN_UNIT, ORIGIN_RECORD) if origin else (),
         unique=node.key if source else (),
+        known=snapshot.ranges(node.name),
     )
     return check(
         ctx.kernel.connection,
@@ -78,48 +77,14 @@ def recheck(ctx: Context, tx: Transaction, node: Node, run: str) -> tuple[Findin
     contract = contract_of(ctx, node)
     total = tx.table(node.name).row_count + len(rows)
     limit = contract.max_quarantine if contract is not None else None
-    found = attended(ctx, tx, node.name, result.findings, delivery, len(rows), total, limit)
+    found = attended(ctx, tx, node, result.findings, delivery, len(rows), total, limit)
     write_checks(ctx, tx, node)
     return found
 
 
 def _late_arrivals(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule]) -> None:
     """Take rows back that were set aside only because what they refer to had not arrived."""
-    from gristmill.run.setaside import rows_of, take_back
-
     waiting = {rule.code for rule in rules if rule.kind == "references"}
     rows = [row for row in rows_of(tx, node.name) if row.reasons and set(row.reasons) <= waiting]
     if rows:
         take_back(ctx, tx, node, rows, values={}, expressions={}, note="what it refers to has arrived")
-
-
-def displace(ctx: Context, tx: Transaction, node: Node, rows: Sequence[SetAside]) -> None:
-    """Move stored rows of a source into its quarantine; the ledgers of their units follow."""
-    if not rows:
-        return
-    places: dict[int, list[int]] = {}
-    for row in rows:
-        if row.unit_number is not None and row.record is not None:
-            places.setdefault(row.unit_number, []).append(row.record)
-    tx.delete(node.name, where=at_places(places))
-    write_aside(tx, node.name, rows)
-    units = tx.units(node.name)
-    tx.put_units(node.name, {name: _moved(unit, places) for name, unit in units.items()})
-
-
-def at_places(places: Mapping[int, Sequence[int]]) -> Predicate:
-    """Return the condition that is true for rows of these records of these units."""
-    parts: list[Predicate] = [
-        And((Compare(ORIGIN_UNIT, "=", unit), In(ORIGIN_RECORD, tuple(records)))) for unit, records in places.items()
-    ]
-    return parts[0] if len(parts) == 1 else Or(tuple(parts))
-
-
-def _moved(unit: Unit, places: Mapping[int, Sequence[int]]) -> Unit:
-    moved = len(places.get(unit.number, ()))
-    if not moved:
-        return unit
-    ledger: Ledger = msgspec.structs.replace(
-        unit.ledger, accepted=unit.ledger.accepted - moved, quarantined=unit.ledger.quarantined + moved
-    )
-    return msgspec.structs.replace(unit, ledger=ledger)

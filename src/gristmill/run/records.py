@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from gristmill._version import __version__
-from gristmill.errors import NotFound
+from gristmill.contracts.kinds import ROW_KINDS
+from gristmill.errors import NotFound, UsageError, did_you_mean
 from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gristmill.store import Store
 
 KIND = "run"
+_NAME_ROWS = (*ROW_KINDS, "unique", "references")
 
 Status = Literal["running", "published", "failed", "unchanged", "stopped"]
 
@@ -168,3 +170,21 @@ def peak_memory_bytes() -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def refused_rows(record: RunRecord, wanted: Sequence[tuple[str, str]]) -> None:
+    """Make sure that rules, as (table, rule), failed in a run for rows that can be set aside; raises UsageError."""
+    there = {(found.table, found.rule.code) for found in record.findings if names_rows(found)}
+    for table, rule in wanted:
+        if (table, rule) not in there:
+            known = [f"{code}@{name}" for name, code in sorted(there)]
+            raise UsageError(
+                f"{record.run} refused no rows by {rule}@{table}",
+                code="GM-U030",
+                hint=did_you_mean(f"{rule}@{table}", known) or f"it did by: {', '.join(known) or 'nothing'}",
+            )
+
+
+def names_rows(finding: Finding) -> bool:
+    """Whether a finding refuses rows that its rule can tell from the others."""
+    return finding.blocks and finding.failed_rows > 0 and finding.rule.kind in _NAME_ROWS

@@ -31,7 +31,11 @@ def rules_of(ctx: Context, node: Node, snapshot: View) -> tuple[Rule, ...]:
     """
     contract = contract_of(ctx, node)
     own = tuple(_placed(rule, node, ctx.graph) for rule in node.rules)
-    return (*(_resolved(rule, ctx.graph) for rule in contract.rules), *own) if contract is not None else own
+    stated = tuple(_resolved(rule, ctx.graph) for rule in contract.rules) if contract is not None else ()
+    return tuple(
+        msgspec.structs.replace(rule, on_fail="quarantine") if (node.name, rule.code) in ctx.set_aside else rule
+        for rule in (*stated, *own)
+    )
 
 
 def contract_of(ctx: Context, node: Node) -> TableContract | None:

@@ -24,6 +24,7 @@ from gristmill.errors import NotFound, UsageError
 from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Delivery, check_staged
 from gristmill.run.context import Context
+from gristmill.run.displacing import displace
 from gristmill.run.landing import load_shape
 from gristmill.run.rules import rules_of
 
@@ -90,7 +91,6 @@ def add(ctx: Context, branch: str, table: str, *, where: str, because: str) -> t
     from gristmill.contracts.outcomes import CheckResult
     from gristmill.contracts.rules import condition
     from gristmill.run.checking import aside_rows
-    from gristmill.run.rechecking import displace
     from gristmill.store import compute
 
     node = ctx.graph[table]

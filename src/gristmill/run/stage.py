@@ -184,7 +184,7 @@ def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: Progr
     write_checks(ctx, tx, node)
     tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
-    if node.name not in progress.broken:
+    if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:
         progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
     changed = not node.is_table or tx.table(node.name).id != before
     return mode, reason, rows, changed

@@ -67,6 +67,7 @@ def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
 def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
     from gristmill.algebra import arrow_schema
     from gristmill.store import SqlSource
+    from gristmill.store.damage import damage
 
     node = compiled.node
     register_inputs(ctx, tx, node)
@@ -86,6 +87,8 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
         error.where = error.where or f"{node.name} ({node.place})"
         raise
     except Exception as error:
+        if (found := damage(error)) is not None:
+            raise found from error
         raise EngineError(
             f"`{node.name}` could not be computed: {str(error).splitlines()[0]}",
             code="GM-E020",

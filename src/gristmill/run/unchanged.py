@@ -20,7 +20,7 @@ from gristmill.define import Settings, code_state
 from gristmill.define.settings import FILE_NAME
 from gristmill.run.context import Context
 from gristmill.run.derivation import declared_environment, declared_files, environment_digest, file_digest
-from gristmill.run.plan import Plan, Step
+from gristmill.run.plan import NOTHING, Plan, Step, with_gone
 from gristmill.run.records import RunRecord
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ def note(ctx: Context, plan: Plan, loaded: Iterable[Path], *, select: Sequence[s
         select: the selectors it was made for.
     """
     encoded = _encoded_sources(ctx)
-    if encoded is None:
+    arrived_in_vain = any(
+        step.mode == "wait" and step.kind == "source" and step.reason != NOTHING for step in plan.steps
+    )
+    if encoded is None or arrived_in_vain:
         return
     files = {_relative(path, ctx.root): file_digest(path) for path in [*loaded, ctx.root / FILE_NAME]}
     environment: dict[str, str] = {}
@@ -112,11 +115,15 @@ def recall(
     if store.resolve(on) != found.commit or not _same_code(root, found):
         return None
     snapshot = store.snapshot(found.commit)
+    gone: dict[str, tuple[str, ...]] = {}
     for source in found.sources:
         known = {name: unit for name, unit in snapshot.units(source.name).items() if unit.state != "released"}
-        if any(unit.status in ("new", "changed") for unit in _decoded(source).discover(root, known)):
+        there = _decoded(source).discover(root, known)
+        if any(unit.status in ("new", "changed") for unit in there):
             return None
-    return Plan(on=on, commit=found.commit, steps=found.steps)
+        gone[source.name] = tuple(u.name for u in there if u.status == "gone" and known[u.name].state != "held")
+    steps = tuple(with_gone(step, gone.get(step.name, ())) for step in found.steps)
+    return Plan(on=on, commit=found.commit, steps=steps)
 
 
 def _same_code(root: Path, found: Note) -> bool:

@@ -25,6 +25,7 @@ import msgspec
 from gristmill.model.predicates import to_sql
 from gristmill.model.scan import FILE, POSITION, RowSet, ScanFile, ScanPlan, output_fields
 from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Schema, Type
+from gristmill.store.damage import reading
 from gristmill.store.few import rows_of
 from gristmill.store.inline import frame_of
 from gristmill.store.sqltext import quote, same_shape, seen_as, stored, text, type_sql
@@ -211,7 +212,8 @@ def bind(con: duckdb.DuckDBPyConnection, scan: ScanSql) -> str:
 def register(con: duckdb.DuckDBPyConnection, view_name: str, plan: ScanPlan) -> None:
     """Make a temporary view of that name on the connection that reads the plan."""
     sql = bind(con, scan_sql(plan))
-    con.execute(f"CREATE OR REPLACE TEMP VIEW {quote(view_name)} AS {sql}")
+    with reading():
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {quote(view_name)} AS {sql}")
 
 
 def reader(plan: ScanPlan, con: duckdb.DuckDBPyConnection | None = None) -> pa.RecordBatchReader:
@@ -243,12 +245,14 @@ def query_reader(con: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) ->
 
     from gristmill.store.conform import cast_batch
 
-    result = con.sql(sql).to_arrow_reader(BATCH_ROWS)
+    with reading():
+        result = con.sql(sql).to_arrow_reader(BATCH_ROWS)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in result:
-            if batch.num_rows:
-                yield cast_batch(batch, schema)
+        with reading():
+            for batch in result:
+                if batch.num_rows:
+                    yield cast_batch(batch, schema)
         con.close()
 
     return pa.RecordBatchReader.from_batches(schema, batches())

@@ -129,7 +129,7 @@ def merge_stats(parts: list[dict[int, ColumnStats]]) -> dict[int, ColumnStats]:
 
 def _merge_column(parts: list[ColumnStats]) -> ColumnStats:
     return ColumnStats(
-        nulls=sum(part.nulls for part in parts),
+        nulls=-1 if any(part.nulls < 0 for part in parts) else sum(part.nulls for part in parts),
         lower=_bound([part.lower for part in parts], min),
         upper=_bound([part.upper for part in parts], max),
         nans=-1 if any(part.nans < 0 for part in parts) else sum(part.nans for part in parts),

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gristmill.errors import DataError, UsageError
+from gristmill.model.predicates import Range
 from gristmill.model.scan import ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
 from gristmill.store import inline
 from gristmill.store.datafiles import Output, Written, discard, fit_query, write_batches, write_inline, write_query
+from gristmill.store.manifests import merge_stats
 from gristmill.store.sqltext import quote, stored, type_sql
+from gristmill.store.statistics import ranges
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,6 +51,12 @@ class Staged:
     def row_count(self) -> int:
         """Rows in it."""
         return sum(file.rows for file in self.written)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """What the files' statistics know of each column: bounds, and nulls."""
+        parts = [file.stats for file in self.written]
+        return ranges(self.schema.fields, merge_stats(parts), self.row_count) if parts else {}
 
     @property
     def scan(self) -> ScanPlan:

@@ -11,11 +11,11 @@ import msgspec
 from pyroaring import BitMap
 
 from gristmill.errors import StoreError
-from gristmill.model.predicates import Predicate, columns, may_match
+from gristmill.model.predicates import Predicate, Range, columns, may_match
 from gristmill.model.scan import RowSet, ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
 from gristmill.store.inline import HEAD_BYTES, inlined_bytes
-from gristmill.store.manifests import TAIL, files_of, find_file, update
+from gristmill.store.manifests import TAIL, files_of, find_file, merge_stats, update
 from gristmill.store.maps import Get, Put
 from gristmill.store.objects import (
     INLINE,
@@ -128,6 +128,17 @@ def live_files(get: Get, state: TableObject, where: Predicate | None = None) -> 
 
     yield from files_of(get, state.root, wanted)
     yield from files_of(get, state.tail, wanted)
+
+
+def known_ranges(get: Get, state: TableObject) -> dict[str, Range]:
+    """Return what statistics know of each column over all rows, dead ones too; merged from the nodes at the top."""
+    parts: list[dict[int, ColumnStats]] = []
+    rows = 0
+    for node in (get(oid) for oid in (state.root, state.tail) if oid is not None):
+        assert isinstance(node, Manifest)
+        parts += [file.stats for file in node.files] + [child.stats for child in node.children]
+        rows += sum(file.rows for file in node.files) + sum(child.rows for child in node.children)
+    return ranges(schema_of(get, state.schema).fields, merge_stats(parts), rows) if parts else {}
 
 
 def scan_files(get: Get, folder: Path, files: Iterable[DataFile]) -> tuple[ScanFile, ...]:

@@ -11,13 +11,13 @@ import msgspec
 from gristmill.errors import NotFound, did_you_mean
 from gristmill.model.commits import Commit
 from gristmill.model.names import is_system_table
-from gristmill.model.predicates import Predicate
+from gristmill.model.predicates import Predicate, Range
 from gristmill.model.scan import ScanPlan
 from gristmill.model.schema import Schema
 from gristmill.model.units import Unit
 from gristmill.store.maps import Get, map_get, map_items
 from gristmill.store.objects import Oid, TableObject, Text, Tree
-from gristmill.store.tables import TableState, scan_plan, table_object, table_state
+from gristmill.store.tables import TableState, known_ranges, scan_plan, table_object, table_state
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,6 +89,14 @@ class View:
         """Return the state of a table; raises NotFound."""
         self._read("table", name)
         return table_state(self._objects, self._table_id(name))
+
+    def ranges(self, name: str) -> dict[str, Range]:
+        """Return what statistics know of each column of a table, without reading rows: bounds, and nulls at most.
+
+        Rows that are deleted but still in a file count too, so a bound may be wider than the rows.
+        """
+        self._read("table", name)
+        return known_ranges(self._objects, self.state(name))
 
     def scan(
         self,

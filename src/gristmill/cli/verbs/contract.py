@@ -71,9 +71,10 @@ def show(file: Path, as_json: bool) -> None:
 
 @command.command("check")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def check(files: tuple[Path, ...]) -> int:
+@json_option
+def check(files: tuple[Path, ...], as_json: bool) -> int:
     """Check documents: each valid under its own version, every rule meaningful. Exit 1 where one is not."""
-    from gristmill.cli.output import say
+    from gristmill.cli.output import emit, say
     from gristmill.contracts import load
     from gristmill.errors import DefinitionError
 
@@ -83,9 +84,14 @@ def check(files: tuple[Path, ...]) -> int:
             contract = load(file)
         except DefinitionError as error:
             wrong += 1
-            click.echo(str(error))
+            said = {"code": error.code, "message": error.message, "where": error.where, "hint": error.hint}
+            emit("contract", file=str(file), valid=False, **said) if as_json else click.echo(str(error))
             continue
-        click.echo(f"{file}: valid, {sum(len(table.rules) for table in contract.tables)} rules")
-    if wrong:
+        rules = sum(len(table.rules) for table in contract.tables)
+        if as_json:
+            emit("contract", file=str(file), valid=True, rules=rules)
+        else:
+            click.echo(f"{file}: valid, {rules} rules")
+    if wrong and not as_json:
         say(f"{wrong} of {len(files)} are not valid")
     return 1 if wrong else 0

@@ -63,6 +63,8 @@ def command(
         say(f"about {result.plan.time_s:.1f} s, by what it took before{words}")
     for name in result.plan.held:
         say(f"held: {name}   (gristmill source release lands it again)")
+    for name in result.plan.gone:
+        say(f"gone from its source: {name}   (its rows are kept)")
     say("nothing to do" if result.empty else "nothing written; do it: gristmill run")
 
 

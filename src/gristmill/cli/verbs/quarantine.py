@@ -105,19 +105,24 @@ def show(
 @click.option("--because", required=True, help="why")
 @on_option
 @project_options
-def add(table: str, where: str, because: str, on: str | None, folder: Path | None, environment: str | None) -> None:
+@json_option
+def add(
+    table: str, where: str, because: str, on: str | None, folder: Path | None, environment: str | None, as_json: bool
+) -> None:
     """Set stored rows of a source TABLE aside by hand."""
-    from gristmill.cli.output import count, say
+    from gristmill.cli.output import count, emit, say
     from gristmill.run.setaside import add as add_rows
 
     project = open_project(folder, environment)
     branch = project.branch(on)
     with project.context() as ctx:
         commit, number = add_rows(ctx, branch, table, where=where, because=because)
-    if not number:
+    if as_json:
+        emit("quarantine_add", table=table, rows=number, branch=branch, commit=commit)
+    elif not number:
         say(f"no row of {table} fits; nothing was set aside")
-        return
-    _done(f"set {count(number, 'row')} of {table} aside", commit, branch)
+    else:
+        _done(f"set {count(number, 'row')} of {table} aside", commit, branch)
 
 
 @command.command("fix")
@@ -128,6 +133,7 @@ def add(table: str, where: str, because: str, on: str | None, folder: Path | Non
 @click.option("--because", required=True, help="why")
 @on_option
 @project_options
+@json_option
 def fix(
     table: str,
     ids: tuple[str, ...],
@@ -137,12 +143,13 @@ def fix(
     on: str | None,
     folder: Path | None,
     environment: str | None,
+    as_json: bool,
 ) -> int:
     """Set cells of rows anew and send them through their rules again."""
     values, expressions = _pairs(cells), _pairs(sql)
     if not values and not expressions:
         raise click.UsageError("give --set or --set-sql")
-    return _retry(table, ids, values, expressions, because, on, folder, environment)
+    return _retry(table, ids, values, expressions, because, on, folder, environment, as_json)
 
 
 @command.command("retry")
@@ -150,9 +157,12 @@ def fix(
 @click.argument("ids", nargs=-1)
 @on_option
 @project_options
-def retry(table: str, ids: tuple[str, ...], on: str | None, folder: Path | None, environment: str | None) -> int:
+@json_option
+def retry(
+    table: str, ids: tuple[str, ...], on: str | None, folder: Path | None, environment: str | None, as_json: bool
+) -> int:
     """Send rows, or all open ones, through their rules again: after a rule was relaxed, or a reference arrived."""
-    return _retry(table, ids, {}, {}, "", on, folder, environment)
+    return _retry(table, ids, {}, {}, "", on, folder, environment, as_json)
 
 
 @command.command("drop")
@@ -161,16 +171,26 @@ def retry(table: str, ids: tuple[str, ...], on: str | None, folder: Path | None,
 @click.option("--because", required=True, help="why")
 @on_option
 @project_options
+@json_option
 def drop(
-    table: str, ids: tuple[str, ...], because: str, on: str | None, folder: Path | None, environment: str | None
+    table: str,
+    ids: tuple[str, ...],
+    because: str,
+    on: str | None,
+    folder: Path | None,
+    environment: str | None,
+    as_json: bool,
 ) -> None:
     """Let rows go for good; they stay listed as dropped."""
-    from gristmill.cli.output import count
+    from gristmill.cli.output import count, emit
     from gristmill.run.setaside import drop as drop_rows
 
     store, settings = open_store(folder, environment)
     branch = branch_of(settings, on)
     commit = drop_rows(store, branch, table, ids=ids, because=because)
+    if as_json:
+        emit("quarantine_drop", table=table, rows=len(ids), branch=branch, commit=commit)
+        return
     _done(f"dropped {count(len(ids), 'row')} set aside from {table}", commit, branch)
 
 
@@ -183,14 +203,20 @@ def _retry(
     on: str | None,
     folder: Path | None,
     environment: str | None,
+    as_json: bool,
 ) -> int:
-    from gristmill.cli.output import count, say
+    from gristmill.cli.output import count, emit, say
     from gristmill.run.setaside import retry as retry_rows
 
     project = open_project(folder, environment)
     branch = project.branch(on)
     with project.context() as ctx:
         done = retry_rows(ctx, branch, table, ids=ids, values=values, expressions=expressions, note=because)
+    if as_json:
+        still = [{"id": row.id, "origin": row.origin, "message": row.message} for row in done.still]
+        counts = {"taken": done.taken, "overtaken": done.overtaken, "still": still}
+        emit("quarantine_retry", table=table, branch=branch, commit=done.commit, **counts)
+        return 1 if done.still else 0
     for row in done.still[:3]:
         say(f"still aside: {row.id[:8]}  {row.origin}  {row.message}")
     later = f", {done.overtaken:,} had a later row of their key" if done.overtaken else ""

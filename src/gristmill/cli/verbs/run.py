@@ -49,7 +49,7 @@ def command(
     draw = listener(as_json=as_json, quiet=quiet)
     if unchanged is not None:
         plan = unchanged.plan
-        draw(NothingToDo(on=plan.on, commit=plan.commit, held=plan.held, waiting=plan.waiting))
+        draw(NothingToDo(on=plan.on, commit=plan.commit, held=plan.held, waiting=plan.waiting, gone=plan.gone))
         return 0
     result = open_project(folder, environment).run(
         select,

@@ -48,9 +48,17 @@ def list_(source: str | None, on: str | None, folder: Path | None, environment: 
 @click.argument("units", nargs=-1)
 @on_option
 @project_options
-def release(source: str, units: tuple[str, ...], on: str | None, folder: Path | None, environment: str | None) -> None:
+@json_option
+def release(
+    source: str,
+    units: tuple[str, ...],
+    on: str | None,
+    folder: Path | None,
+    environment: str | None,
+    as_json: bool,
+) -> None:
     """Let held units of SOURCE land again at the next run: those named, or all."""
-    from gristmill.cli.output import count, say
+    from gristmill.cli.output import count, emit, say
     from gristmill.errors import UsageError, did_you_mean
     from gristmill.run.landing import release as release_units
 
@@ -62,5 +70,8 @@ def release(source: str, units: tuple[str, ...], on: str | None, folder: Path | 
             hint = did_you_mean(name, held) or f"held: {', '.join(held) or 'none'}"
             raise UsageError(f"{name} of {source} is not held on {branch}", code="GM-U007", hint=hint)
     commit = release_units(store, branch, source, units or tuple(held))
+    if as_json:
+        emit("source_release", source=source, units=list(units or held), branch=branch, commit=commit)
+        return
     say(f"released {count(len(units or held), 'unit')} of {source}; {branch} is at {commit[:7]}; next: gristmill run")
     say(f"undo: gristmill revert {commit[:7]} --on {branch}")

@@ -253,8 +253,11 @@ def engine_errors() -> Iterator[None]:
     """Turn what DuckDB raises into the errors of this package."""
     import duckdb
 
+    from gristmill.store.damage import reading
+
     try:
-        yield
+        with reading():
+            yield
     except GristmillError:
         raise
     except duckdb.ResourceInUseException as error:
