@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gristmill.algebra.columns import ColumnOrigins as ColumnOrigins
     from gristmill.algebra.columns import column_lineage as column_lineage
     from gristmill.algebra.delta.maintain import maintain as maintain
+    from gristmill.algebra.delta.maintain import stateful as stateful
     from gristmill.algebra.delta.maintained import Maintained as Maintained
     from gristmill.algebra.hashing import hash as hash
     from gristmill.algebra.hashing import row_random as row_random
@@ -44,6 +45,7 @@ _HOME = {
     "witness": "witnesses",
     "Maintained": "delta.maintained",
     "maintain": "delta.maintain",
+    "stateful": "delta.maintain",
     "ColumnOrigins": "columns",
     "column_lineage": "columns",
     "fingerprint": "identity",

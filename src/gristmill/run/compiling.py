@@ -28,12 +28,21 @@ Schemas = Mapping[str, "pa.Schema"]
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A node ready to run: what it is made from, and the expression or SQL where it has one."""
+    """A node ready to run.
+
+    Args:
+        node: the node.
+        derivation: what it is made from.
+        expression: the definition in normal form, where it is an Ibis expression.
+        sql: the definition under our semantics, where it is SQL.
+        written: the Ibis expression as the user wrote it.
+    """
 
     node: Node
     derivation: Derivation
     expression: ibis.Table | None = None
     sql: str | None = None
+    written: ibis.Table | None = None
 
 
 def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
@@ -57,19 +66,19 @@ def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> 
 def _table(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
     from gristmill import algebra
 
-    made = expression(node, schemas, parameters=ctx.parameters_of(node), root=ctx.root)
+    written = expression(node, schemas, parameters=ctx.parameters_of(node), root=ctx.root)
     try:
-        definition = algebra.fingerprint(made)
-        reads: dict[str, tuple[str, ...] | None] = dict(algebra.reads(made))
-        reads_run_time = algebra.uses_run_time(made)
-        made = algebra.normalise(made)
+        definition = algebra.fingerprint(written)
+        reads: dict[str, tuple[str, ...] | None] = dict(algebra.reads(written))
+        reads_run_time = algebra.uses_run_time(written)
+        made = algebra.normalise(written)
     except GristmillError as error:
         error.where = error.where or str(node.place)
         raise
     derivation = _common(ctx, node, snapshot, definition, input_tokens(snapshot, reads))
     if reads_run_time:
         derivation = msgspec.structs.replace(derivation, run_time_us=ctx.run_time_us)
-    return Compiled(node, derivation, expression=made)
+    return Compiled(node, derivation, expression=made, written=written)
 
 
 def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
@@ -105,6 +114,7 @@ def _common(ctx: Context, node: Node, snapshot: View, definition: str, inputs: d
         checks=checks_digest(ctx, node, snapshot),
         text=node.sql or node.place.text,
         place=str(node.place),
+        states={name: snapshot.table(name).id for name in node.reads if name in snapshot},
     )
 
 

@@ -43,6 +43,10 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
         kernel: the kernel's version.
         text: the source text, to read only.
         place: file and line.
+        states: for each input, the id of the state that was read.
+        output: digest of the output's own ``changed`` tokens, and those of its partial results.
+        partials: fingerprints of the hidden partial results that stand beside the table, by number.
+        clean: whether every rule on rows passed on all of them.
     """
 
     definition: str
@@ -56,11 +60,15 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
     kernel: int = KERNEL_VERSION
     text: str = ""
     place: str = ""
+    states: dict[str, str] = {}
+    output: str = ""
+    partials: dict[str, str] = {}
+    clean: bool = False
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all parts but the text and the place."""
-        bare = msgspec.structs.replace(self, text="", place="")
+        """Hash of all parts that decide about the rows."""
+        bare = msgspec.structs.replace(self, text="", place="", states={}, output="", partials={}, clean=False)
         return blake3.blake3(msgspec.json.encode(bare, order="deterministic")).hexdigest()
 
     def reason(self, before: Derivation | None) -> str:
@@ -87,9 +95,10 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
             names = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
             if names:
                 return f"{words} {', '.join(names)} changed"
-        return self._input_reason(before) or ("" if self.checks == before.checks else RULES_CHANGED)
+        return self.input_reason(before) or ("" if self.checks == before.checks else RULES_CHANGED)
 
-    def _input_reason(self, before: Derivation) -> str:
+    def input_reason(self, before: Derivation) -> str:
+        """Say which inputs differ; empty where none does."""
         for name, tokens in self.inputs.items():
             then = before.inputs.get(name, {})
             columns = sorted(column for column in tokens if tokens[column] != then.get(column))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from gristmill.contracts import quarantine
 from gristmill.define import Node
 from gristmill.errors import NotFound
+from gristmill.run.derivation import Derivation, load_derivation
+from gristmill.run.partials import drop_partials, stored_partials
 
 if TYPE_CHECKING:
     from gristmill.store import Store, Transaction
@@ -24,26 +26,34 @@ def entry(node: Node, fingerprint: str, branch: str) -> tuple[str, str, bytes]:
     return KIND, _key(node, fingerprint), branch.encode()
 
 
-def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> bool:
-    """Take a table, and its rows set aside, over from where the same was computed before; False if there is none.
+def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> Derivation | None:
+    """Take a table, its partial results and its rows set aside over from where the same was computed before.
+
+    Returns what it was made from there, or None if it was not.
 
     Models and predictions are computed again: their functions may do more than return a value.
     """
     if node.kind not in ("table", "sql", "step"):
-        return False
+        return None
     branch = store.records.get(KIND, _key(node, fingerprint))
     if not branch:
-        return False
+        return None
     try:
         snapshot = store.snapshot(branch.decode())
     except NotFound:
-        return False
+        return None
     if node.name not in snapshot:
-        return False
+        return None
+    made_from = load_derivation(snapshot, node.name)
+    if made_from is None:
+        return None
     tx.adopt(node.name, snapshot)
+    drop_partials(tx, node.name)
+    for table in stored_partials(snapshot, node.name):
+        tx.adopt(table, snapshot)
     aside = quarantine.table_name(node.name)
     if aside in snapshot:
         tx.adopt(aside, snapshot)
     elif aside in tx:
         tx.drop_table(aside)
-    return True
+    return made_from

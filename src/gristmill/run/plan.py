@@ -13,6 +13,7 @@ from gristmill.run.compiling import compile_node, output_schema
 from gristmill.run.context import Context
 from gristmill.run.derivation import RULES_CHANGED, load_derivation
 from gristmill.run.estimates import Past, arriving_rows, estimate, past
+from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
@@ -26,7 +27,10 @@ NOTHING = "nothing has arrived yet"
 _EMPTY = "GM-D117"
 _GONE = "gone from the source, rows kept"
 _SAME = "no new units"
-Mode = Literal["reuse", "land", "full", "train", "check", "held", "wait"]
+Mode = Literal["reuse", "land", "delta", "touched", "full", "train", "check", "held", "wait"]
+
+
+_FULL = Way("full")
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,10 +39,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: its name.
         kind: kind of the node.
-        mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``full`` (compute again), ``train``,
+        mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``delta`` (changes follow from changes),
+            ``touched`` (touched keys are computed again), ``full`` (compute all again), ``train``,
             ``check`` (look at the stored rows again: rules changed), ``held`` (only units on hold have arrived),
             ``wait`` (nothing has arrived yet).
         reason: why, in one phrase.
+        why: why in this mode and no cheaper one.
+        rules: how each operation is maintained: operation, rule, why.
         rows: rows now in the table.
         units: names of units that would be landed.
         gone: names of landed units that are no longer at their source; their rows are kept.
@@ -53,6 +60,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     mode: Mode
     reason: str
+    why: str = ""
+    rules: tuple[tuple[str, str, str], ...] = ()
     rows: int = 0
     units: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
@@ -65,7 +74,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def acts(self) -> bool:
         """Whether a run would compute, land, train or check here."""
-        return self.mode in ("land", "full", "train", "check")
+        return self.mode in ("land", "delta", "touched", "full", "train", "check")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,25 +211,40 @@ class _Planner:
         if waiting and any(name not in self.snapshot for name in waiting):
             self.schemas[node.name] = self._stored_schema(node.name)
             return Step(name=node.name, kind=node.kind, mode="wait", reason=f"waits for {waiting[0]}", rows=rows)
-        reason = self._reason(node)
-        mode: Mode = "reuse" if not reason else "train" if node.kind == "model" else "full"
+        reason, found = self._reason(node)
+        mode: Mode = "reuse" if not reason else "train" if node.kind == "model" else found.mode
         if reason == RULES_CHANGED and can_recheck(self.ctx, node, self.snapshot):
             mode = "check"
         if not reason and node.is_table and node.name in self.snapshot and (why := self._looks_into(node)):
             mode, reason = "check", why
-        return Step(name=node.name, kind=node.kind, mode=mode, reason=reason or "nothing changed", rows=rows)
+        return Step(
+            name=node.name,
+            kind=node.kind,
+            mode=mode,
+            reason=reason or "nothing changed",
+            why=found.why,
+            rules=tuple((rule.operation, rule.rule, rule.why) for rule in found.maintained.rules)
+            if found.maintained is not None
+            else (),
+            rows=rows,
+        )
 
-    def _reason(self, node: Node) -> str:
+    def _reason(self, node: Node) -> tuple[str, Way]:
+        """Return why a table is out of date (empty where it is not), and how it would be brought up to date."""
         known = {name: schema for name in node.reads if (schema := self.schemas.get(name)) is not None}
         before = load_derivation(self.snapshot, node.name)
         if len(known) < len(node.reads) and node.kind in ("table", "sql"):
             self.schemas[node.name] = self._stored_schema(node.name)
-            return f"reads {next(name for name in node.reads if name not in known)}, which is not there yet"
+            return f"reads {next(name for name in node.reads if name not in known)}, which is not there yet", _FULL
         compiled = compile_node(self.ctx, node, self.snapshot, known)
         self.schemas[node.name] = output_schema(self.ctx, compiled, known) or self._stored_schema(node.name)
         reason = compiled.derivation.reason(before)
         affected = [name for name in node.inputs if name in self.acting]
-        return reason or (f"reads {affected[0]}" if affected else "")
+        if not reason and affected:
+            reason = f"reads {affected[0]}"
+        if not reason or node.kind not in ("table", "sql"):
+            return reason, _FULL
+        return reason, way(self.ctx, self.snapshot, compiled, before, acting=affected)
 
 
 def _arrival_words(there: Arrivals) -> str:

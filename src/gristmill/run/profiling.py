@@ -14,6 +14,7 @@ from gristmill.model.findings import Finding
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
+    from gristmill.model.scan import ScanPlan
     from gristmill.store import Staged, Transaction
 
 
@@ -42,19 +43,29 @@ def profile(ctx: Context, staged: Staged, *, read: int = 0, units: Mapping[str, 
     """
     nulls = null_counts(staged)
     if nulls is None:
-        nulls = _counted_nulls(ctx, staged)
+        nulls = _counted_nulls(ctx, staged.scan)
     stand_ins = _stand_ins(ctx, staged) if units is not None and staged.row_count else {}
     return Profile(rows=staged.row_count, nulls=nulls, stand_ins=stand_ins, read=read, units=dict(units or {}))
 
 
-def _counted_nulls(ctx: Context, staged: Staged) -> dict[str, int]:
+def profile_stored(ctx: Context, tx: Transaction, name: str, *, read: int = 0) -> Profile:
+    """Take the figures of a table as it stands; ``read`` is the rows of its largest input."""
+    state, known = tx.table(name), tx.ranges(name)
+    columns = [field.name for field in state.schema.fields if not field.name.startswith("_")]
+    nulls = {column: 0 for column in columns if column in known and known[column].nulls == 0}
+    if len(nulls) < len(columns):  # statistics count rows that are dead but still in a file
+        nulls = _counted_nulls(ctx, tx.scan(name))
+    return Profile(rows=state.row_count, nulls=nulls, stand_ins={}, read=read, units={})
+
+
+def _counted_nulls(ctx: Context, scan: ScanPlan) -> dict[str, int]:
     """Count nulls by reading, where rows lie in no file or a footer does not say."""
     from gristmill.store import compute
 
-    names = [field.name for field in staged.scan.fields if not field.name.startswith("_")]
+    names = [field.name for field in scan.fields if not field.name.startswith("_")]
     if not names:
         return {}
-    compute.register(ctx.kernel.connection, "_gristmill_profiled", staged.scan)
+    compute.register(ctx.kernel.connection, "_gristmill_profiled", scan)
     counts = ", ".join(f"count(*) - count({quote(name)})" for name in names)
     values = ctx.kernel.connection.execute(f"SELECT {counts} FROM _gristmill_profiled").fetchall()[0]
     return dict(zip(names, map(int, values), strict=True))

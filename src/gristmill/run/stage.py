@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gristmill.define import Node
 from gristmill.errors import GristmillError, Stale
@@ -15,10 +17,12 @@ from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
 from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
-from gristmill.run.derivation import RULES_CHANGED, document_path, dump_derivation, load_derivation
+from gristmill.run.derivation import RULES_CHANGED, Derivation, document_path, dump_derivation, load_derivation
+from gristmill.run.incremental import Way, follow, way
 from gristmill.run.landing import land
 from gristmill.run.memo import adopt, entry
 from gristmill.run.models import predict, train
+from gristmill.run.partials import as_computed
 from gristmill.run.plan import Step
 from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import StageRecord
@@ -95,7 +99,7 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
         outcome = (
             _land(ctx, tx, node, step, run, progress)
             if node.kind == "source"
-            else _derive(ctx, tx, node, run, progress)
+            else bring_up(ctx, tx, node, run, progress)
         )
         rows_in = _rows_in(tx, node, step)
     if outcome is None:
@@ -129,10 +133,11 @@ def _rows_in(view: View, node: Node, step: Step) -> int:
     return sum(view.table(name).row_count for name in node.reads if name in view)
 
 
-_Outcome = tuple[str, str, int, bool]
+Outcome = tuple[str, str, int, bool]
+"""Mode, reason, rows of the table, and whether it changed."""
 
 
-def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progress: Progress) -> _Outcome | None:
+def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progress: Progress) -> Outcome | None:
     if step.mode == "check":
         return _recheck(ctx, tx, node, step.reason, run, progress)
     if step.mode != "land":
@@ -146,7 +151,7 @@ def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progr
     return step.mode, step.reason, landed.rows, True
 
 
-def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, progress: Progress) -> _Outcome:
+def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, progress: Progress) -> Outcome:
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode="check", reason=reason))
     before = tx.table(node.name).id
     findings = recheck(ctx, tx, node, run)
@@ -156,38 +161,73 @@ def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, p
     return "check", reason, tx.table(node.name).row_count, tx.table(node.name).id != before
 
 
-def _derive(ctx: Context, tx: Transaction, node: Node, run: str, progress: Progress) -> _Outcome | None:
+def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Progress) -> Outcome | None:
+    """Bring a derived table or model up to date with what it reads in ``tx``, in the cheapest way that is right.
+
+    Returns None where an input is not there.
+    """
     missing = [name for name in node.inputs if name not in tx and name not in tx.file_trees()]
     if missing:
         progress.broken.add(node.name)
         return None
     schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
     compiled = compile_node(ctx, node, tx, schemas)
-    reason = compiled.derivation.reason(load_derivation(tx, node.name))
+    before = load_derivation(tx, node.name)
+    reason = compiled.derivation.reason(before)
     if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
+        assert before is not None
         outcome = _recheck(ctx, tx, node, reason, run, progress)
-        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+        _note(tx, compiled, before.partials, clean=False)
         return outcome
     if not reason:
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "nothing it reads changed", rows, False
-    if adopt(ctx.store, tx, node, compiled.derivation.fingerprint):
-        tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
+    if (there := adopt(ctx.store, tx, node, compiled.derivation.fingerprint)) is not None:
+        _note(tx, compiled, there.partials, clean=there.clean)
         tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
         write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "the same was computed before", rows, True
+    found = way(ctx, tx, compiled, before)
+    if found.maintained is not None and before is not None:
+        followed = _follow(ctx, tx, compiled, found, before, reason, progress)
+        if followed is not None:
+            return followed
     mode = "train" if node.kind == "model" else "full"
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
-    before = tx.table(node.name).id if node.name in tx else None
+    before_id = tx.table(node.name).id if node.name in tx else None
     rows = _compute(ctx, tx, compiled, run, progress)
     write_checks(ctx, tx, node)
-    tx.put_document(document_path(node.name), dump_derivation(compiled.derivation))
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
     if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:
         progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
-    changed = not node.is_table or tx.table(node.name).id != before
+    changed = not node.is_table or tx.table(node.name).id != before_id
     return mode, reason, rows, changed
+
+
+def _follow(
+    ctx: Context, tx: Transaction, compiled: Compiled, found: Way, before: Derivation, reason: str, progress: Progress
+) -> Outcome | None:
+    """Bring a table up to date by its inputs' changes; None where only a full computation can tell."""
+    node = compiled.node
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=found.mode, reason=reason))
+    followed = follow(ctx, tx, compiled, found, rules_of(ctx, node, tx))
+    if followed is None:
+        return None
+    progress.findings += followed.findings
+    if any(finding.blocks for finding in followed.findings):
+        progress.broken.add(node.name)
+    write_checks(ctx, tx, node)
+    _note(tx, compiled, before.partials, clean=followed.clean)
+    return found.mode, reason, tx.table(node.name).row_count, bool(followed.came or followed.gone)
+
+
+def _note(tx: Transaction, compiled: Compiled, partials: Mapping[str, str], *, clean: bool) -> None:
+    """Write down what a table was made from, and how it and its partial results were left."""
+    name = compiled.node.name
+    output = as_computed(tx, name, partials) if compiled.node.is_table else ""
+    made = msgspec.structs.replace(compiled.derivation, partials=dict(partials), output=output, clean=clean)
+    tx.put_document(document_path(name), dump_derivation(made))
 
 
 def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: Progress) -> int:
@@ -195,11 +235,15 @@ def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progre
     if node.kind == "model":
         record = train(ctx, tx, compiled, run)
         progress.metrics[node.name] = record.metrics
+        _note(tx, compiled, {}, clean=False)
         return sum(rows for rows, _ in record.trained_on.values())
     if node.kind == "predictions":
-        return predict(ctx, tx, compiled)
+        rows = predict(ctx, tx, compiled)
+        _note(tx, compiled, {}, clean=False)
+        return rows
     computed = compute_table(ctx, tx, compiled, rules_of(ctx, node, tx), run)
     progress.findings += computed.findings
     if not computed.ok:
         progress.broken.add(node.name)
+    _note(tx, compiled, computed.partials, clean=computed.clean)
     return computed.rows

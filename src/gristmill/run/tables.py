@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gristmill.contracts.kinds import ROW_KINDS
 from gristmill.define import Node
 from gristmill.errors import EngineError, GristmillError
 from gristmill.model.findings import Finding
@@ -13,26 +14,35 @@ from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, check_staged, replace_aside
 from gristmill.run.compiling import Compiled, declared_schema
 from gristmill.run.context import Context
+from gristmill.run.partials import drop_partials, forget_partials, stage_partials
 from gristmill.run.profiling import judged, profile
 from gristmill.run.steps import staged_step
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from gristmill.algebra.delta import State
     from gristmill.store import Staged, Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What computing a table gave."""
+    """What computing a table gave: rows, what rules found, and fingerprints of the partial results beside it."""
 
     rows: int
     findings: tuple[Finding, ...]
+    partials: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether nothing forbids publishing."""
         return not any(finding.blocks for finding in self.findings)
+
+    @property
+    def clean(self) -> bool:
+        """Whether every row of the table keeps every rule on rows."""
+        on_rows = (found for found in self.findings if found.rule.kind in ROW_KINDS)
+        return not any(found.failed_rows > found.quarantined for found in on_rows)
 
 
 def compute_table(ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequence[Rule], run: str) -> Computed:
@@ -46,14 +56,15 @@ def compute_table(ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequ
         assert schema is not None
         prepare(tx, node, schema)
         staged = staged_step(ctx, tx, node)
+        partials: dict[str, str] = {}
     else:
-        staged = _staged_query(ctx, tx, compiled)
+        staged, partials = _staged_query(ctx, tx, compiled)
     read = max((tx.table(name).row_count for name in node.reads), default=0)
     odd = tuple(judged(ctx, tx, node, profile(ctx, staged, read=read)))
     checked = check_staged(ctx, tx, node, staged, rules=rules, run=run, delivery=Delivery(found=odd))
     tx.replace(node.name, checked.staged)
     replace_aside(tx, node.name, checked.aside)
-    return Computed(checked.staged.row_count, checked.findings)
+    return Computed(checked.staged.row_count, checked.findings, partials)
 
 
 def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
@@ -64,15 +75,16 @@ def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
         compute.register(ctx.kernel.connection, name, tx.scan(name))
 
 
-def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
+def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[Staged, dict[str, str]]:
     from gristmill.algebra import arrow_schema
     from gristmill.store import SqlSource
     from gristmill.store.damage import damage
 
     node = compiled.node
     register_inputs(ctx, tx, node)
+    states: tuple[State, ...] = ()
     if compiled.expression is not None:
-        sql = ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
+        states, sql = _partials_and_sql(ctx, compiled)
         schema = arrow_schema(compiled.expression.schema())
     else:
         sql = compiled.sql or ""
@@ -82,7 +94,11 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
         order = ", ".join(f'"{name}"' for name in node.cluster_by)
         sql = f"SELECT * FROM ({sql}) ORDER BY {order}"
     try:
-        return tx.stage(node.name, SqlSource(ctx.kernel.connection, sql))
+        drop_partials(tx, node.name, keep=states)
+        stage_partials(ctx, tx, node.name, states)
+        staged = tx.stage(node.name, SqlSource(ctx.kernel.connection, sql))
+        forget_partials(ctx, node.name, states)
+        return staged, {state.suffix: state.fingerprint for state in states}
     except GristmillError as error:
         error.where = error.where or f"{node.name} ({node.place})"
         raise
@@ -95,6 +111,18 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> Staged:
             where=str(node.place),
             hint=f"`gristmill preview {node.name}` computes a few rows",
         ) from error
+
+
+def _partials_and_sql(ctx: Context, compiled: Compiled) -> tuple[tuple[State, ...], str]:
+    """Return the partial results that changes will be added to, and SQL that makes the table from them."""
+    from gristmill.algebra import stateful
+
+    assert compiled.expression is not None
+    if compiled.written is not None and compiled.derivation.run_time_us is None:
+        states, made = stateful(compiled.written, name=compiled.node.name)
+        if states:
+            return states, ctx.kernel.text(made)
+    return (), ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
 
 
 def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:

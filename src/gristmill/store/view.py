@@ -10,6 +10,7 @@ import msgspec
 
 from gristmill.errors import NotFound, did_you_mean
 from gristmill.model.commits import Commit
+from gristmill.model.delta import Delta
 from gristmill.model.names import is_system_table
 from gristmill.model.predicates import Predicate, Range
 from gristmill.model.scan import ScanPlan
@@ -118,6 +119,18 @@ class View:
         """
         self._read("table", name)
         return self._plan(name, columns=columns, where=where, row_ids=row_ids, hidden=hidden)
+
+    def scan_at(self, state_id: str, *, columns: Sequence[str] | None = None) -> ScanPlan:
+        """Return how to read a state of a table that `TableState.id` named; raises NotFound where it is gone."""
+        state = table_object(self._objects, bytes.fromhex(state_id))
+        return scan_plan(self._objects, self.store.path, state, columns_=columns)
+
+    def delta_since(self, name: str, state_id: str) -> Delta:
+        """Return what changed in a table since a state that `TableState.id` named; raises NotFound where it is gone."""
+        from gristmill.store.diffs import table_delta
+
+        self._read("table", name)
+        return table_delta(self._objects, self.store.path, name, bytes.fromhex(state_id), self._table_id(name))
 
     def _plan(
         self,

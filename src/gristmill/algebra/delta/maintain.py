@@ -75,6 +75,20 @@ def maintain(
     )
 
 
+def stateful(
+    expr: ibis.Table, *, name: str = "out", grids: Grids | None = None
+) -> tuple[tuple[State, ...], ibis.Table]:
+    """Return the hidden states of a definition, and the definition as it reads from them.
+
+    A full computation makes the states first, under their names (``out#1@old``), and the output from them, so that
+    groups are made once. Both are to be compiled as they stand.
+    """
+    root = pruned(plain(normalise(expr, grids=grids).op()))
+    states = _States(root, name)
+    work = Work({}, rule=states.rule, stored=states.stored)
+    return states.values(), work.version(root, OLD).to_expr()
+
+
 def _refuse_weight(root: ops.Relation) -> None:
     for relation in root.find(ops.Relation):
         if WEIGHT in relation.schema:

@@ -1,0 +1,282 @@
+"""Bring a derived table up to date by following the changes of its inputs, where that is right and cheaper.
+
+`way` says how a table can be brought up to date and why; `follow` does it. The rules for operations stand in
+``algebra.delta``; here they meet the store: inputs at the states that were read and that are now, what lies between,
+hidden partial results, and the rules that the table must keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from gristmill.contracts import check
+from gristmill.contracts.kinds import ROW_KINDS
+from gristmill.errors import DataError, NotFound
+from gristmill.model.findings import Finding
+from gristmill.model.rules import Rule
+from gristmill.run.checking import Delivery, attended
+from gristmill.run.compiling import Compiled
+from gristmill.run.context import Context
+from gristmill.run.derivation import Derivation
+from gristmill.run.partials import as_computed, partial_names, settled
+from gristmill.run.profiling import judged, profile_stored
+from gristmill.run.rechecking import can_recheck, check_stored
+
+if TYPE_CHECKING:
+    from gristmill.algebra import Maintained
+    from gristmill.engines.kernel.delta import OutputChanges
+    from gristmill.model.delta import Delta
+    from gristmill.store import Transaction, View
+
+Mode = Literal["delta", "touched", "full"]
+_CAME = '"_gristmill_came"'
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a table is brought up to date.
+
+    Args:
+        mode: ``delta`` (changes follow from changes), ``touched`` (touched keys are computed again) or ``full``.
+        why: the reason for the mode.
+        maintained: what to run; None where the mode is ``full``.
+        deltas: what changed in each input that did.
+    """
+
+    mode: Mode
+    why: str = ""
+    maintained: Maintained | None = None
+    deltas: Mapping[str, Delta] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What following gave.
+
+    Args:
+        came, gone: how many rows were put in and taken out; an update is both.
+        findings: what the rules found.
+        clean: whether every rule on rows passes on all rows.
+    """
+
+    came: int
+    gone: int
+    findings: tuple[Finding, ...]
+    clean: bool
+
+
+def way(
+    ctx: Context, view: View, compiled: Compiled, before: Derivation | None, *, acting: Collection[str] = ()
+) -> Way:
+    """Say how a table whose inputs changed can be brought up to date.
+
+    Args:
+        ctx: the run.
+        view: the inputs as they are now, and the table as it was made.
+        compiled: the table's definition.
+        before: what the table was made from.
+        acting: inputs that a run would still change; what changes in them is not known yet.
+    """
+    node = compiled.node
+    blocked = _blocked(ctx, view, compiled, before, acting)
+    if blocked or before is None:
+        return Way("full", blocked)
+    try:
+        deltas = {
+            name: view.delta_since(name, before.states[name])
+            for name in node.reads
+            if name not in acting and before.states[name] != view.table(name).id
+        }
+    except NotFound:
+        return Way("full", "the rows that it was made from are no longer stored")
+    for name, delta in deltas.items():
+        if delta.rebuilt or delta.schema_changed:
+            return Way("full", f"{name} has other columns" if delta.schema_changed else f"{name} was made anew")
+    maintained = _maintained(compiled, deltas, acting)
+    if maintained.changes is None or maintained.mode in ("full", "reuse"):
+        return Way("full", maintained.why)
+    if (why := settled(view, node.name, maintained, before)) is not None:
+        return Way("full", why)
+    if not acting and (why := _too_much(view, node.name, maintained, deltas)):
+        return Way("full", why)
+    return Way("touched" if maintained.mode == "touched" else "delta", maintained.why, maintained, deltas)
+
+
+def _blocked(ctx: Context, view: View, compiled: Compiled, before: Derivation | None, acting: Collection[str]) -> str:
+    """Say what forbids to follow at all; the empty text stands for nothing, or for what the reason says already."""
+    node, now = compiled.node, compiled.derivation
+    if before is None or node.name not in view:
+        return ""
+    if compiled.written is None:
+        return "a definition in SQL is computed in full" if node.kind == "sql" else ""
+    alike = msgspec.structs.replace(now, inputs=before.inputs, checks=before.checks)
+    if alike.fingerprint != before.fingerprint:
+        return ""
+    if now.checks != before.checks and not can_recheck(ctx, node, view):
+        return "rules changed, and rows are set aside by them"
+    if before.states.keys() != set(node.reads):
+        return "it was made before changes could be followed"
+    if not acting and before.output != as_computed(view, node.name, before.partials):
+        return "the table is not as its last computation left it"
+    return ""
+
+
+def _maintained(compiled: Compiled, deltas: Mapping[str, Delta], acting: Collection[str]) -> Maintained:
+    from gristmill.algebra import maintain
+
+    assert compiled.written is not None
+    kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
+    kinds |= dict.fromkeys(set(acting) & set(compiled.node.reads), "inserts")
+    return maintain(compiled.written, kinds, name=compiled.node.name)  # type: ignore[arg-type]
+
+
+def _too_much(view: View, name: str, maintained: Maintained, deltas: Mapping[str, Delta]) -> str:
+    from gristmill.algebra.delta.cost import estimate
+
+    rows = {read: view.table(read).row_count for read in maintained.reads}
+    changed = {read: len(d.inserted) + len(d.deleted) + 2 * len(d.updated) for read, d in deltas.items()}
+    output = view.table(name).row_count
+    if estimate(maintained, rows, changed, output_rows=output).is_delta_cheaper:
+        return ""
+    return f"{sum(changed.values()):,} changed rows are so many that computing all anew costs less"
+
+
+def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules: Sequence[Rule]) -> Followed | None:
+    """Put the changes of a table in place and check it.
+
+    Returns None, with nothing written, where only a full computation can tell: a rule sets changed rows aside, or
+    the changes do not fit the stored rows.
+    """
+    from gristmill.engines.kernel.delta import run_changes
+    from gristmill.store import SqlSource
+
+    node, maintained = compiled.node, found.maintained
+    assert maintained is not None
+    connection = ctx.kernel.connection
+    _register(ctx, tx, compiled, found)
+    names = partial_names(node.name, maintained.states)
+    with run_changes(ctx.kernel, maintained) as changes:
+        broken = _changed_rows(ctx, node.name, changes, rules)
+        if any(finding.rule.on_fail == "quarantine" and finding.failed_rows for finding in broken):
+            return None
+        tree = tx.tree
+        try:
+            tx.apply(node.name, SqlSource(connection, _ordered(compiled, changes.sql)))
+            for changed in changes.states:
+                assert changed.state.touched is not None
+                columns = ", ".join(f'"{name}"' for name in (*changed.state.schema.names, "_w"))
+                sql = f'SELECT {columns} FROM temp."{changed.state.touched}"'
+                tx.apply(names[changed.state.suffix], SqlSource(connection, sql))
+        except DataError as error:
+            if error.code != "GM-D217":
+                raise
+            tx.tree = tree
+            return None
+        read = max((tx.table(name).row_count for name in node.reads), default=0)
+        odd = tuple(judged(ctx, tx, node, profile_stored(ctx, tx, node.name, read=read)))
+        clean, findings = _findings(ctx, tx, compiled, rules, broken)
+        total = tx.table(node.name).row_count
+        said = attended(ctx, tx, node, findings, Delivery(found=odd), 0, total, None)
+        return Followed(changes.came, changes.gone, said, clean)
+
+
+def _ordered(compiled: Compiled, sql: str) -> str:
+    order = ", ".join(f'"{name}"' for name in compiled.node.cluster_by)
+    return f"SELECT * FROM ({sql}) ORDER BY {order}" if order else sql
+
+
+def _register(ctx: Context, tx: Transaction, compiled: Compiled, found: Way) -> None:
+    """Make inputs, changes and partial results known to the kernel under the names that expressions use."""
+    from gristmill.algebra.delta.maintained import delta_name, new_name, old_name
+    from gristmill.store import compute
+
+    assert found.maintained is not None
+    connection, wanted = ctx.kernel.connection, set(found.maintained.inputs)
+    for name in compiled.node.reads:
+        if name in wanted:
+            compute.register(connection, name, tx.scan(name))
+        if name in found.deltas:
+            delta = found.deltas[name]
+            if new_name(name) in wanted:
+                compute.register(connection, new_name(name), tx.scan(name))
+            if old_name(name) in wanted:
+                assert delta.before_id is not None
+                compute.register(connection, old_name(name), tx.scan_at(delta.before_id))
+            _register_delta(ctx, tx, name, delta, delta_name(name))
+    for suffix, table in partial_names(compiled.node.name, found.maintained.states).items():
+        known = old_name(f"{compiled.node.name}{suffix}")
+        if known in wanted:
+            compute.register(connection, known, tx.scan(table))
+
+
+def _register_delta(ctx: Context, tx: Transaction, name: str, delta: Delta, known: str) -> None:
+    from gristmill.store import compute
+
+    columns = ", ".join(f'"{column.name}"' for column in tx.scan(name).fields)
+    parts = []
+    for sign, image in ((-1, delta.before), (1, delta.after)):
+        if image is not None and image.files:
+            view = f"{known}{'+' if sign > 0 else '-'}"
+            compute.register(ctx.kernel.connection, view, image)
+            parts.append(f'SELECT {columns}, {sign}::BIGINT AS _w FROM "{view}"')
+    if not parts:
+        compute.register(ctx.kernel.connection, f"{known}+", tx.scan(name))
+        parts.append(f'SELECT {columns}, 1::BIGINT AS _w FROM "{known}+" LIMIT 0')
+    ctx.kernel.register(known, " UNION ALL ".join(parts))
+
+
+def _changed_rows(ctx: Context, name: str, changes: OutputChanges, rules: Sequence[Rule]) -> tuple[Finding, ...]:
+    """Check the rules on rows on what comes, and those that set rows aside on what goes too.
+
+    A row that goes and breaks such a rule is not in the table: it was set aside.
+    """
+    on_rows = [rule for rule in rules if rule.kind in ROW_KINDS]
+    if not on_rows or not changes.came + changes.gone:
+        return ()
+    connection = ctx.kernel.connection
+    connection.execute(f"SET VARIABLE gristmill_run_us = {ctx.run_time_us}::BIGINT")
+    plain = f"SELECT * EXCLUDE (_w) FROM ({changes.sql})"
+    found: list[Finding] = []
+    for condition, some in (
+        ("_w > 0", on_rows),
+        ("_w < 0", [rule for rule in on_rows if rule.on_fail == "quarantine"]),
+    ):
+        if some:
+            ctx.kernel.register(_CAME.strip('"'), f"{plain} WHERE {condition}")
+            found += check(connection, _CAME, some, table=name).findings
+    ctx.kernel.unregister(_CAME.strip('"'))
+    return tuple(found)
+
+
+def _findings(
+    ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequence[Rule], broken: Sequence[Finding]
+) -> tuple[bool, tuple[Finding, ...]]:
+    """Return whether rows are clean, and what the rules say of the table as it is now.
+
+    Where all rows were clean before and those that came are, rules on rows pass without another look.
+    """
+    on_rows = [rule for rule in rules if rule.kind in ROW_KINDS and rule.on_fail != "quarantine"]
+    before = _before(tx, compiled)
+    if (
+        before.clean
+        and before.checks == compiled.derivation.checks
+        and not any(finding.failed_rows for finding in broken)
+    ):
+        rest = [rule for rule in rules if rule.kind not in ROW_KINDS]
+        found = check_stored(ctx, tx, compiled.node, rest).findings if rest else ()
+        return True, (*broken, *found)
+    found = check_stored(ctx, tx, compiled.node, rules).findings
+    dirty = {finding.rule for finding in found if finding.failed_rows}
+    return not dirty & set(on_rows), found
+
+
+def _before(tx: Transaction, compiled: Compiled) -> Derivation:
+    from gristmill.run.derivation import load_derivation
+
+    before = load_derivation(tx, compiled.node.name)
+    assert before is not None
+    return before
