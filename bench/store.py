@@ -313,6 +313,39 @@ def upsert(folder: Path) -> None:
             report_ratio(goal, ratio, limit)
 
 
+def changes(folder: Path) -> None:
+    """Apply 10,000 weighted changes to a table of 10M rows, with a key and without, cold and warm."""
+    from gristmill.store import SqlSource
+
+    count, few = ROWS * 10, max(10, ROWS // 100)
+    con = compute.connection()
+    for key in ("id", ()):
+        store = open_store(folder / f"ours-{bool(key)}", True, durability="none")
+        made = f"SELECT i AS id, (i * 7919) % 1000003 AS a, 'n' || (i % 50000) AS name FROM range({count}) r(i)"
+        with store.begin("main") as tx:
+            schema = pa.schema([pa.field("id", pa.int64(), False), ("a", pa.int64()), ("name", pa.string())])
+            tx.create_table("t", schema, key=key)
+            tx.append("t", SqlSource(con, f"SELECT * FROM ({made}) ORDER BY hash(id)"))
+        took = []
+        for turn in range(4):
+            ids = pa.table({"id": np.random.default_rng(7).choice(count, few * 4, replace=False)[turn::4]})
+            con.register("ids", ids)
+            old = con.sql(f"SELECT m.* FROM ({made}) m JOIN ids USING (id)").to_arrow_table()
+            new = old.set_column(1, "a", pa.array(np.asarray(old["a"]) + 1))
+            weighed = [table.append_column("_w", pa.array(np.full(few, w))) for table, w in ((old, -1), (new, 1))]
+            took.append(walls(lambda: _apply(store, pa.concat_tables(weighed)), 1)[0])  # noqa: B023
+        if store.snapshot("main").table("t").row_count != count:
+            raise SystemExit("rows are missing")
+        word = "a key" if key else "no key"
+        warm = statistics.median(took[1:])
+        print(f"        {few:,} updates of {count:,} rows, {word}: first {took[0]:.2f} s, then {warm * 1e3:.0f} ms")
+
+
+def _apply(store: Store, changes: pa.Table) -> None:
+    with store.begin("main") as tx:
+        tx.apply("t", changes)
+
+
 def edits(folder: Path) -> None:
     """Fifty edits of 0.1 %: growth of storage, and the scan after them."""
     base = rows(np.arange(ROWS))
@@ -551,7 +584,7 @@ def _many_files(side: Ours, count: int) -> None:
     tx.commit()
 
 
-GOALS = [commit, growth, upsert, edits, appends, bulk, diff, tables, history, writers]
+GOALS = [commit, growth, upsert, changes, edits, appends, bulk, diff, tables, history, writers]
 
 
 def main() -> None:

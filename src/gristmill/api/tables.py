@@ -182,6 +182,13 @@ class ChangingTable(Scan):
         """Make these the table's rows; rows of equal key keep their identity."""
         self._tx.replace(self._name, readable(rows))
 
+    def apply(self, changes: Rows) -> None:
+        """Put rows in and take rows out: each has a whole number ``_w``, n to put it in n times, -n to take n out.
+
+        With a key, a row that is taken out and put in is an update in place. A row that is not there is an error.
+        """
+        self._tx.apply(self._name, readable(changes))
+
 
 class Table(Scan):
     """A table at a commit. Writes go to its branch and move this handle to the commit they make.

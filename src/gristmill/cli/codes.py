@@ -54,6 +54,7 @@ CODES: dict[str, str] = {
     "GM-D212": "Values do not fit the type of their column without loss.",
     "GM-D213": "Rows have no value in a column of the key.",
     "GM-D214": "Several rows have the same key. The message shows three of them.",
+    "GM-D215": "Changes take out rows that the table does not have.",
     "GM-E001": "An engine, a database, the disk or the network failed. Often a retry can help.",
     "GM-E002": "The memory or the disk space for spilling was used up. Give more, or run fewer tables at once.",
     "GM-E010": "The store's catalog could not be used: the disk is full, or another process holds it.",

@@ -22,8 +22,15 @@ class Past(msgspec.Struct, frozen=True):
     stages: dict[str, list[StageRecord]]
 
     def of(self, name: str, mode: str) -> StageRecord | None:
-        """Return the newest stage of a table in this mode, or None."""
-        return next((stage for stage in self.stages.get(name, ()) if stage.mode == mode), None)
+        """Return the newest stage of a table in this mode, or None.
+
+        Until a table has followed changes once, a full computation stands for it: it took no less.
+        """
+        stages = self.stages.get(name, ())
+        same = next((stage for stage in stages if stage.mode == mode), None)
+        if same is None and mode in ("delta", "touched"):
+            return next((stage for stage in stages if stage.mode in ("delta", "touched", "full")), None)
+        return same
 
     @property
     def error(self) -> float | None:

@@ -83,8 +83,8 @@ def way(
     """
     node = compiled.node
     blocked = _blocked(ctx, view, compiled, before, acting)
-    if blocked or before is None:
-        return Way("full", blocked)
+    if blocked is not None or before is None:
+        return Way("full", blocked or "")
     try:
         deltas = {
             name: view.delta_since(name, before.states[name])
@@ -106,8 +106,10 @@ def way(
     return Way("touched" if maintained.mode == "touched" else "delta", maintained.why, maintained, deltas)
 
 
-def _blocked(ctx: Context, view: View, compiled: Compiled, before: Derivation | None, acting: Collection[str]) -> str:
-    """Say what forbids to follow at all; the empty text stands for nothing, or for what the reason says already."""
+def _blocked(
+    ctx: Context, view: View, compiled: Compiled, before: Derivation | None, acting: Collection[str]
+) -> str | None:
+    """Say what forbids to follow at all, None where nothing does; empty where the plan's reason says it already."""
     node, now = compiled.node, compiled.derivation
     if before is None or node.name not in view:
         return ""
@@ -122,7 +124,7 @@ def _blocked(ctx: Context, view: View, compiled: Compiled, before: Derivation | 
         return "it was made before changes could be followed"
     if not acting and before.output != as_computed(view, node.name, before.partials):
         return "the table is not as its last computation left it"
-    return ""
+    return None
 
 
 def _maintained(compiled: Compiled, deltas: Mapping[str, Delta], acting: Collection[str]) -> Maintained:
@@ -172,7 +174,7 @@ def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules:
                 sql = f'SELECT {columns} FROM temp."{changed.state.touched}"'
                 tx.apply(names[changed.state.suffix], SqlSource(connection, sql))
         except DataError as error:
-            if error.code != "GM-D217":
+            if error.code != "GM-D215":
                 raise
             tx.tree = tree
             return None
@@ -270,8 +272,7 @@ def _findings(
         found = check_stored(ctx, tx, compiled.node, rest).findings if rest else ()
         return True, (*broken, *found)
     found = check_stored(ctx, tx, compiled.node, rules).findings
-    dirty = {finding.rule for finding in found if finding.failed_rows}
-    return not dirty & set(on_rows), found
+    return not any(finding.failed_rows and finding.rule in on_rows for finding in found), found
 
 
 def _before(tx: Transaction, compiled: Compiled) -> Derivation:

@@ -8,6 +8,7 @@ never changes and is kept beside the catalog.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,11 +83,29 @@ def given_digest(given: Staged | Few) -> str:
         return _few_digest(compute.reader(given.scan).read_all(), fields)
     if given.rows.num_rows <= FEW and _flat(fields):
         return _few_digest(given.rows, fields)
+    return _given_sums(fields, given.rows, given.rows.num_rows)
+
+
+def stream_digest(fields: tuple[Field, ...], batches: Iterator[pa.RecordBatch], rows: int) -> str:
+    """Return the digest of so many rows in batches."""
+    import pyarrow as pa
+
+    from gristmill.model.arrow import fields_to_arrow
+
+    stream = pa.RecordBatchReader.from_batches(fields_to_arrow(fields), batches)
+    if rows <= FEW and _flat(fields):
+        return _few_digest(stream.read_all(), fields)
+    return _given_sums(fields, stream, rows)
+
+
+def _given_sums(fields: tuple[Field, ...], given: pa.Table | pa.RecordBatchReader, rows: int) -> str:
+    from gristmill.store import compute
+
     con = compute.connection()
-    con.register("gm_given", given.rows)
+    con.register("gm_given", given)
     names = ", ".join(f"CAST({quote(f.name)} AS {type_sql(f.type)}) AS {quote(f.name)}" for f in fields)
     sums = digest_rows(con, f"SELECT {names} FROM gm_given", fields, "0")
-    return digest_text(given.rows.num_rows, sum(total for _, total in sums))
+    return digest_text(rows, sum(total for _, total in sums))
 
 
 def _flat(fields: tuple[Field, ...]) -> bool:

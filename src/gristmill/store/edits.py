@@ -99,16 +99,16 @@ def key_range(staged: Staged, key: Sequence[Field]) -> Predicate | None:
 
 
 def value_range(columns: Sequence[pa.Array], key: Sequence[Field]) -> Predicate | None:
-    """Return a predicate that every row with these values of the key satisfies, to prune files by, or None."""
+    """Return a predicate that every row with these values satisfies, to prune files by, or None."""
     import pyarrow.compute as pc
 
     if not columns or not len(columns[0]):
         return None
     if len(key) == 1 and key[0].type in POINTS and len(columns[0]) <= POINT_KEYS:
-        return In(key[0].name, tuple(value for value in columns[0].to_pylist() if value is not None))
+        return None if columns[0].null_count else In(key[0].name, tuple(columns[0].to_pylist()))
     parts: list[Predicate] = []
     for field, column in zip(key, columns, strict=True):
-        if field.type not in RANGED:
+        if field.type not in RANGED or (column.null_count and not field.required):
             continue
         bounds = pc.min_max(column)
         low, high = bounds["min"].as_py(), bounds["max"].as_py()

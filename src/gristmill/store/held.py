@@ -123,6 +123,10 @@ class FewKeys:
         """Return the three least keys that the table has."""
         return sorted(self._values(np.unique(self.found.asked)), key=_order)[:3]
 
+    def shown(self, rows: Ints) -> list[tuple[object, ...]]:
+        """Return the keys of some of the rows, to be shown."""
+        return self._values(rows)
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -66,15 +66,17 @@ class Asked:
 
     Args:
         columns: the values, one array per field, of the fields' Arrow types.
-        nulls: whether a null equals a null; otherwise rows with one are never found.
+        whole: whether these are whole rows: a null equals a null, and 128 bits of a row stand for its values.
+            Otherwise rows with a null are never found.
     """
 
-    def __init__(self, columns: Sequence[pa.Array], *, nulls: bool = False) -> None:
+    def __init__(self, columns: Sequence[pa.Array], *, whole: bool = False) -> None:
         self.columns = tuple(columns)
-        self.nulls = nulls
-        own = words(self.columns)
+        self.whole = whole
+        own, check = _both(columns) if whole else (words(columns), None)
+        self.check: Words | None = check
         rows = np.arange(len(own))
-        gaps = None if nulls else missing(self.columns)
+        gaps = None if whole else missing(columns)
         if gaps is not None:
             rows, own = rows[~gaps], own[~gaps]
         order = np.argsort(own, kind="stable")
@@ -83,6 +85,23 @@ class Asked:
         new[1:] = own[1:] != own[:-1]
         self.words: Words = own[new]
         self._starts = np.append(np.flatnonzero(new), len(own))
+
+    def counts(self) -> Ints:
+        """Return how many rows have each of the words."""
+        counts: Ints = np.diff(self._starts)
+        return counts
+
+    def first_of(self, groups: Ints) -> Ints:
+        """Return the first row that has each of these words."""
+        found: Ints = self._rows[self._starts[groups]]
+        return found
+
+    def group_of(self, rows: Ints) -> Ints:
+        """Return which word each of these rows has."""
+        groups = np.empty(len(self.columns[0]), np.int64)
+        groups[self._rows] = np.repeat(np.arange(len(self.words)), self.counts())
+        found: Ints = groups[rows]
+        return found
 
     def repeated(self) -> Ints:
         """Return the rows asked for whose word is that of another one too."""
@@ -111,7 +130,7 @@ def find(get: Get, folder: Path, files: Iterable[DataFile], fields: Sequence[Fie
     """
     parts: list[tuple[Ints, Ints, Ints, Ints]] = []
     for file in files if len(asked.words) else ():
-        held = _held(get, folder, file, fields, asked.nulls)
+        held = _held(get, folder, file, fields, asked.whole)
         groups, positions = held.match(asked.words)
         if file.vectors and len(positions):
             live = np.ones(file.rows, bool)
@@ -120,6 +139,9 @@ def find(get: Get, folder: Path, files: Iterable[DataFile], fields: Sequence[Fie
         if not len(positions):
             continue
         rows, positions = asked.each(groups, positions)
+        if held.check is not None and asked.check is not None:
+            same = asked.check[rows] == held.check[positions]
+            rows, positions = rows[same], positions[same]
         if held.columns is not None:
             same = _equal(asked.columns, rows, held.columns, positions)
             rows, positions = rows[same], positions[same]
@@ -176,6 +198,12 @@ def _array(rows: Ints) -> pa.Array:
     return pa.array(rows, pa.int64())
 
 
+def _both(columns: Sequence[pa.Array]) -> tuple[Words, Words]:
+    """Return 128 bits of each row; never the values themselves, so that nulls are apart from every value."""
+    mixed = [*columns, columns[0]]
+    return words(mixed), words(mixed, which=1)
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """Words and where they stand in the file (None: each at its own place); ``repeats`` is known once sorted."""
@@ -194,28 +222,31 @@ class Held:
 
     Args:
         columns: the values.
-        nulls: whether rows with a null can be found.
+        whole: whether these are whole rows; see `Asked`.
 
     Attributes:
+        check: the second half of what stands for a whole row.
         columns: the values where words alone do not prove anything, else None.
         size: bytes in memory.
     """
 
-    __slots__ = ("_asked", "_order", "columns", "ids", "size")
+    __slots__ = ("_asked", "_order", "check", "columns", "ids", "size")
 
-    def __init__(self, columns: Sequence[pa.Array], nulls: bool) -> None:
-        own, places = words(columns), None
-        gaps = None if nulls else missing(columns)
+    def __init__(self, columns: Sequence[pa.Array], whole: bool) -> None:
+        places = None
+        own, check = _both(columns) if whole else (words(columns), None)
+        self.check: Words | None = check
+        gaps = None if whole else missing(columns)
         if gaps is not None:
             places = np.flatnonzero(~gaps).astype(np.uint32)
             own = own[places]
         ascending = bool((own[1:] >= own[:-1]).all())
         self._order = _Order(own, places, ascending, ascending and bool((own[1:] == own[:-1]).any()))
         self._asked = False
-        bare = exact(columns) and not (nulls and columns[0].null_count)
+        bare = whole or exact(columns)
         self.columns: Sequence[pa.Array] | None = None if bare else columns
         self.ids: npt.NDArray[np.int64] | None = None
-        self.size = 12 * len(own) + (0 if bare else sum(column.nbytes for column in columns)) + 512
+        self.size = (20 if whole else 12) * len(own) + (0 if bare else sum(column.nbytes for column in columns)) + 512
 
     def match(self, wanted: Words) -> tuple[Ints, Ints]:
         """Return (index in ``wanted``, position) of every row with a wanted word; ``wanted`` is sorted."""
@@ -282,12 +313,12 @@ class _Cache:
 _cache = _Cache()
 
 
-def _held(get: Get, folder: Path, file: DataFile, fields: Sequence[Field], nulls: bool) -> Held:
+def _held(get: Get, folder: Path, file: DataFile, fields: Sequence[Field], whole: bool) -> Held:
     shape = tuple((field.id, type_text(field.type)) for field in fields)
-    key = (file.hash, file.schema, shape, nulls)
+    key = (file.hash, file.schema, shape, whole)
     held = _cache.get(key)
     if held is None:
-        held = Held(field_columns(get, folder, file, fields), nulls)
+        held = Held(field_columns(get, folder, file, fields), whole)
         _cache.put(key, held)
     return held
 

@@ -13,7 +13,16 @@ from gristmill.model.predicates import Range
 from gristmill.model.scan import ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
 from gristmill.store import inline
-from gristmill.store.datafiles import Output, Written, discard, fit_query, write_batches, write_inline, write_query
+from gristmill.store.datafiles import (
+    IDENTITY,
+    Output,
+    Written,
+    discard,
+    fit_query,
+    write_batches,
+    write_inline,
+    write_query,
+)
 from gristmill.store.manifests import merge_stats
 from gristmill.store.sqltext import quote, stored, type_sql
 from gristmill.store.statistics import ranges
@@ -119,7 +128,7 @@ def stage(
     if rest is None:
         return Staged(table, schema, (write_inline(schema, few),) if few else (), out.folder)
     if cluster:
-        return Staged(table, schema, tuple(_sorted(out, schema, chain(few, rest), cluster)), out.folder)
+        return Staged(table, schema, tuple(sorted_batches(out, schema, chain(few, rest), cluster)), out.folder)
     return Staged(table, schema, tuple(write_batches(out, schema, chain(few, rest))), out.folder)
 
 
@@ -135,21 +144,23 @@ def _peeked(
     return few, None
 
 
-def _sorted(
-    out: Output, schema: Schema, batches: Iterator[pa.RecordBatch], cluster: Sequence[Field]
+def sorted_batches(
+    out: Output, schema: Schema, batches: Iterator[pa.RecordBatch], cluster: Sequence[Field], *, ids: bool = False
 ) -> Iterator[Written]:
+    """Write batches that fit the schema as `write_batches` does, sorted."""
     import pyarrow as pa
 
     from gristmill.model.arrow import fields_to_arrow
     from gristmill.store import compute
 
     con = compute.connection()
-    con.register("incoming", pa.RecordBatchReader.from_batches(fields_to_arrow(schema.fields), batches))
+    fields = (*schema.fields, *IDENTITY) if ids else schema.fields
+    con.register("incoming", pa.RecordBatchReader.from_batches(fields_to_arrow(fields), batches))
     columns = ", ".join(
         f"CAST({quote(f.name)} AS {type_sql(f.type)}) AS {quote(f.name)}" if stored(f.type) else quote(f.name)
-        for f in schema.fields
+        for f in fields
     )
-    yield from write_query(out, schema, con, f"SELECT {columns} FROM incoming", order=cluster)
+    yield from write_query(out, schema, con, f"SELECT {columns} FROM incoming", ids=ids, order=cluster)
 
 
 def fitted(stream: pa.RecordBatchReader, schema: Schema, table: str) -> Iterator[pa.RecordBatch]:

@@ -342,6 +342,26 @@ class Transaction(View):
 
         return writing.replace(self, name, rows)
 
+    def apply(self, name: str, changes: object) -> tuple[int, int]:
+        """Apply a weighted change set and return how many rows it put in and how many it took out.
+
+        With a key, a row is taken out by its key; one that is taken out and put in again is an update in place and
+        keeps its row id. Without a key, rows are taken out by their visible values: nulls and NaNs equal themselves,
+        and 0.0 equals -0.0. Rows that do not change are not rewritten.
+
+        Args:
+            name: the table.
+            changes: an Arrow stream, a frame or a `SqlSource` of the table's columns and ``_w`` (int64): a row of
+                weight n is put in n times, one of weight -n is taken out n times. Changes that cancel each other
+                must have been left out.
+
+        Raises:
+            DataError: a row to be taken out is not there, or one to be put in has a key that is.
+        """
+        from gristmill.store.applying import apply
+
+        return apply(self, name, changes)
+
     # -- units, documents, files --------------------------------------------------------------------
 
     def put_units(self, source: str, units: Mapping[str, Unit]) -> None:

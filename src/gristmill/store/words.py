@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 Words = npt.NDArray[np.uint64]
 
-_SEEDS = tuple(np.uint64(int.from_bytes(secrets.token_bytes(8), "big")) for _ in range(2))
+_SEEDS = tuple(np.uint64(int.from_bytes(secrets.token_bytes(8), "big")) for _ in range(3))
 _SIGN = np.uint64(1 << 63)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(0xBF58476D1CE4E5B9)
 _TWO = np.uint64(0x94D049BB133111EB)
-_NULL = np.uint64(0x6E756C6C6E756C6C)
+_NULL = _SEEDS[2]
 _LONG = 256
 """Bytes of a text that are mixed word by word; what is longer is hashed as a whole."""
 

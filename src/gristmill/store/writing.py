@@ -37,7 +37,7 @@ def append(tx: Transaction, name: str, rows: object) -> int:
         staged = tx.stage(name, rows)
         tx.note_rows("append", name, staged)
         if staged.row_count:
-            _apply(tx, name, state, Edit(added=place_of(tx, state).entries(staged.written)))
+            apply_to(tx, name, state, Edit(added=place_of(tx, state).entries(staged.written)))
         return staged.row_count
     given = hold(tx, name, tx.schema_of(name), rows)
     tx.note_rows("append", name, given)
@@ -52,7 +52,7 @@ def append(tx: Transaction, name: str, rows: object) -> int:
         keys.close()
     place = place_of(tx, state)
     written = held.written_new(place, given) if isinstance(given, Few) else given.written
-    _apply(tx, name, state, Edit(added=place.entries(written)))
+    apply_to(tx, name, state, Edit(added=place.entries(written)))
     return count
 
 
@@ -67,7 +67,7 @@ def upsert(tx: Transaction, name: str, rows: object) -> int:
         few = _look_up(tx, state, given)
         edits.refuse_repeats(few, name)
         edit, known = held.upsert_few(few, place_of(tx, state), given)
-        _apply(tx, name, state, edit)
+        apply_to(tx, name, state, edit)
         return known
     keys = _keys(tx, state, given)
     try:
@@ -75,7 +75,7 @@ def upsert(tx: Transaction, name: str, rows: object) -> int:
         edit, known = edits.upsert_edit(keys, place_of(tx, state), given)
     finally:
         keys.close()
-    _apply(tx, name, state, edit)
+    apply_to(tx, name, state, edit)
     return known
 
 
@@ -112,7 +112,7 @@ def delete_keys(tx: Transaction, name: str, rows: object) -> int:
 def clear(tx: Transaction, name: str) -> None:
     """Drop all rows of a table."""
     state = tx.state(name)
-    _apply(tx, name, state, Edit(removed=all_keys(tx.pending.get, state)))
+    apply_to(tx, name, state, Edit(removed=all_keys(tx.pending.get, state)))
 
 
 def replace(tx: Transaction, name: str, rows: object) -> bool:
@@ -136,7 +136,7 @@ def replace(tx: Transaction, name: str, rows: object) -> bool:
         given.discard()
         return False
     added = place_of(tx, state).entries(given.written)
-    _apply(tx, name, state, Edit(added=added, removed=all_keys(tx.pending.get, state)))
+    apply_to(tx, name, state, Edit(added=added, removed=all_keys(tx.pending.get, state)))
     return True
 
 
@@ -145,15 +145,15 @@ def _replace_by_key(tx: Transaction, name: str, state: TableObject, staged: Stag
     edits.compare_by_key(keys, place.schema.visible)
     changed = int(str(keys.rows("SELECT count(*) FROM change")[0][0]))
     if not state.rows:
-        _apply(tx, name, state, Edit(added=place.entries(staged.written)))
+        apply_to(tx, name, state, Edit(added=place.entries(staged.written)))
         return True
     if changed > max(state.rows, staged.row_count) // 2:
         removed = all_keys(tx.pending.get, state)
-        _apply(tx, name, state, edits.rewrite_edit(keys, place, staged, removed))
+        apply_to(tx, name, state, edits.rewrite_edit(keys, place, staged, removed))
         return True
     edit, touched = edits.replace_edit(keys, place, staged)
     if edit:
-        _apply(tx, name, state, edit, touched)
+        apply_to(tx, name, state, edit, touched)
     return bool(edit)
 
 
@@ -175,19 +175,19 @@ def _replace_few(tx: Transaction, name: str, state: TableObject, given: Few) -> 
     files = list(live_files(get, state))
     if not state.rows:
         edit = Edit(added=place.entries(held.written_new(place, given)))
-        _apply(tx, name, state, edit)
+        apply_to(tx, name, state, edit)
         return bool(edit)
     live = held.live_rows(get, tx.store.path, files, place.schema.visible)
     if key and given.rows.num_rows:
         edit, touched = held.replace_few(live, given, key, place)
         if edit:
-            _apply(tx, name, state, edit, touched)
+            apply_to(tx, name, state, edit, touched)
         return bool(edit)
     if held.same_rows(live.rows, given.rows, place.schema.visible):
         given.discard()
         return False
     added = place.entries(held.written_new(place, given))
-    _apply(tx, name, state, Edit(added=added, removed={file.first_row_id for file in files}))
+    apply_to(tx, name, state, Edit(added=added, removed={file.first_row_id for file in files}))
     return True
 
 
@@ -235,11 +235,12 @@ def place_of(tx: Transaction, state: TableObject) -> edits.Place:
 
 def _kill(tx: Transaction, name: str, state: TableObject, dead: dict[int, BitMap]) -> int:
     if dead:
-        _apply(tx, name, state, Edit(dead=dead))
+        apply_to(tx, name, state, Edit(dead=dead))
     return sum(len(part) for part in dead.values())
 
 
-def _apply(tx: Transaction, name: str, state: TableObject, edit: Edit, touched: set[int] | None = None) -> None:
+def apply_to(tx: Transaction, name: str, state: TableObject, edit: Edit, touched: set[int] | None = None) -> None:
+    """Set a table's state to what an edit of it makes."""
     tx.edited.add(name)
     tx.set_table(name, apply_edit(tx.pending.get, tx.pending.put, state, edit, touched))
 

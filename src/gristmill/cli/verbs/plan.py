@@ -52,7 +52,8 @@ def command(
     say(f"{result.plan.on} at {result.plan.commit[:7]}")
     rows = []
     for step in result.steps:
-        rows.append((f"  {step.name}", step.mode, step.reason, _amount(step)))
+        reason = f"{step.reason}; {step.why}" if step.why and step.mode == "full" else step.reason
+        rows.append((f"  {step.name}", step.mode, reason, _amount(step)))
     if rows:
         click.echo(columns(rows, width=60))
     else:
