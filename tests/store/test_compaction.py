@@ -216,3 +216,21 @@ def test_everything_dead(store: Store, people: Rows) -> None:
     assert store.snapshot("main").table("people").schema.to_arrow() == PEOPLE.set(
         0, PEOPLE.field(0).with_nullable(False)
     )
+
+
+def test_digests_of_dropped_files_are_collected(store: Store) -> None:
+    rows = pa.table({"n": range(5000)})
+    store.create_branch("side")
+    for branch in ("main", "side"):
+        with store.begin(branch) as tx:
+            tx.create_table("t", rows.schema)
+            tx.append("t", rows.slice(0, 4990 if branch == "side" else 5000))
+        store.snapshot(branch).digest("t")
+    held = "select id from sidecars where kind = 'digest'"
+    store.maintain(grace_s=0)
+    assert len(store.catalog.rows(held)) == 2
+    store.delete_branch("side")
+    store.maintain(grace_s=0)
+    assert len(store.catalog.rows(held)) == 1
+    assert store.snapshot("main").digest("t").startswith("5000:")
+    assert len(store.catalog.rows(held)) == 1

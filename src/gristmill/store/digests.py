@@ -8,7 +8,7 @@ never changes and is kept beside the catalog.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,13 @@ from gristmill.store.staging import Staged
 from gristmill.store.tables import live_files, scan_file, schema_of
 
 if TYPE_CHECKING:
+    import apsw
     import duckdb
     import pyarrow as pa
 
     from gristmill.store.held import Few
 
-VERSION = 1
+VERSION = 2
 MODULUS = 1 << 128
 
 
@@ -121,7 +122,16 @@ def _few_digest(rows: pa.Table, fields: tuple[Field, ...]) -> str:
 
 
 def _sidecar(file: DataFile, shape: bytes) -> bytes:
-    return blake3.blake3(file.hash + shape + b"".join(sorted(file.vectors))).digest()
+    return file.hash[:16] + blake3.blake3(file.hash + shape + b"".join(sorted(file.vectors))).digest()[:16]
+
+
+def drop_loose(db: apsw.Connection, kept: Collection[bytes]) -> int:
+    """Drop what was computed of files whose hash is not among these, and return of how many."""
+    starts = {digest[:16] for digest in kept}
+    rows = db.execute("select id, version from sidecars where kind='digest'").fetchall()
+    loose = [(oid,) for oid, version in rows if version != VERSION or bytes(oid)[:16] not in starts]  # type: ignore[arg-type]
+    db.executemany("delete from sidecars where kind='digest' and id=?", loose)
+    return len(loose)
 
 
 def _sums(fields: tuple[Field, ...], files: tuple[ScanFile, ...]) -> dict[int, int]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
+from gristmill.store.digests import drop_loose
 from gristmill.store.files import content_path
 from gristmill.store.leases import live_leases
 from gristmill.store.objects import PARQUET, Manifest, MapNode, Object, Oid, Tree, references
@@ -108,6 +109,8 @@ def collect(store: Store, *, grace_s: float) -> Collected:
         size = sum(_remove(store.path / path, doomed.known[path]) for path in files)
         db.executemany("delete from tombstones where name = ?", [(oid.hex(),) for oid in objects])
         db.executemany("delete from tombstones where name = ?", [(path,) for path in files])
+        hashes = (bytes.fromhex(Path(path).stem.split("-")[0]) for path in marks.files if path.startswith("data/"))
+        drop_loose(db, {*marks.objects, *hashes})
         db.execute("delete from reflog where time_us < ?", (since_us,))
         waiting = db.execute("select count(*) from tombstones").fetchone()
     store.catalog.forget(objects)
