@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gristmill.algebra.asof import asof_join as asof_join
     from gristmill.algebra.columns import ColumnOrigins as ColumnOrigins
     from gristmill.algebra.columns import column_lineage as column_lineage
-    from gristmill.algebra.delta.maintain import maintain as maintain
     from gristmill.algebra.delta.maintained import Maintained as Maintained
+    from gristmill.algebra.delta.rules import maintain as maintain
     from gristmill.algebra.hashing import hash as hash
     from gristmill.algebra.hashing import row_random as row_random
     from gristmill.algebra.hashing import split as split
@@ -43,7 +43,7 @@ _HOME = {
     "uses_run_time": "runtime",
     "witness": "witnesses",
     "Maintained": "delta.maintained",
-    "maintain": "delta.maintain",
+    "maintain": "delta.rules",
     "ColumnOrigins": "columns",
     "column_lineage": "columns",
     "fingerprint": "identity",
