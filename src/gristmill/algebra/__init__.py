@@ -1,7 +1,8 @@
 """What an Ibis expression means here: semantics, exact sums, fingerprints, inputs, columns, own operations.
 
 Read ``semantics.py`` first: one table of every operation on which engines disagree, with our rule and the SQL
-that keeps it; ``rewrite.py`` is the pass that applies it. Nothing here runs a query or knows the store.
+that keeps it; ``rewrite.py`` is the pass that applies it; ``delta/`` says how an output follows changes of its
+inputs. Nothing here runs a query or knows the store.
 Imports ``gristmill.errors`` and ``gristmill.model``; Ibis and sqlglot are loaded on first use of a function.
 """
 
