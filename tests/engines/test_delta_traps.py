@@ -283,3 +283,9 @@ def test_a_window_that_nobody_reads_is_not_followed(kernel):
     expr = A.mutate(w=A.k.sum().over(ibis.window(group_by="s"))).select("k")
     maintained, _ = followed(kernel, expr, {"raw.a": [a(1, "a")]}, {"raw.a": [*gone(a(1, "a")), *came(a(2, "b"))]})
     assert maintained.mode == "delta"
+
+
+def test_null_columns_of_an_aggregate_are_dropped(kernel):
+    expr = C.group_by("k").agg(u=C.n.max(), v=C.s.max())
+    followed(kernel, expr.drop_null(["u"]), {"raw.c": [c(1, "a", None), c(2, "b", 1)]}, {"raw.c": came(c(1, "a", 3))})
+    followed(kernel, C.agg(u=C.n.max()).drop_null(["u"]), {"raw.c": [c(1, "a", 3)]}, {"raw.c": gone(c(1, "a", 3))})
