@@ -270,3 +270,22 @@ def test_nothing_changed_is_reuse_and_the_clock_is_full(kernel):
 def test_a_column_called_like_the_weight_is_refused():
     with pytest.raises(DefinitionError, match="_w"):
         algebra.maintain(C.mutate(_w=C.n), {"raw.c": "any"})
+
+
+def test_rows_that_are_only_counted_keep_no_column(kernel):
+    both = A.mutate(y=A.x * 2).select("y").union(B.select(y="x"), distinct=False)
+    for expr in (both.agg(n=both.count()), C.cross_join(both.agg(m=both.y.max())).agg(n=lambda t: t.count())):
+        rounds = [{"raw.a": came(a(2, x=1.0)), "raw.c": came(c(1), c(2))}, {"raw.b": gone(b(1)), "raw.c": gone(c(1))}]
+        followed(kernel, expr, {"raw.a": [a(1, x=0.5)], "raw.b": [b(1)]}, *rounds)
+
+
+def test_a_window_that_nobody_reads_is_not_followed(kernel):
+    expr = A.mutate(w=A.k.sum().over(ibis.window(group_by="s"))).select("k")
+    maintained, _ = followed(kernel, expr, {"raw.a": [a(1, "a")]}, {"raw.a": [*gone(a(1, "a")), *came(a(2, "b"))]})
+    assert maintained.mode == "delta"
+
+
+def test_null_columns_of_an_aggregate_are_dropped(kernel):
+    expr = C.group_by("k").agg(u=C.n.max(), v=C.s.max())
+    followed(kernel, expr.drop_null(["u"]), {"raw.c": [c(1, "a", None), c(2, "b", 1)]}, {"raw.c": came(c(1, "a", 3))})
+    followed(kernel, C.agg(u=C.n.max()).drop_null(["u"]), {"raw.c": [c(1, "a", 3)]}, {"raw.c": gone(c(1, "a", 3))})

@@ -1,7 +1,8 @@
 """What an Ibis expression means here: semantics, exact sums, fingerprints, inputs, columns, own operations.
 
 Read ``semantics.py`` first: one table of every operation on which engines disagree, with our rule and the SQL
-that keeps it; ``rewrite.py`` is the pass that applies it. Nothing here runs a query or knows the store.
+that keeps it; ``rewrite.py`` is the pass that applies it; ``delta/`` says how an output follows changes of its
+inputs. Nothing here runs a query or knows the store.
 Imports ``gristmill.errors`` and ``gristmill.model``; Ibis and sqlglot are loaded on first use of a function.
 """
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from gristmill.algebra.asof import asof_join as asof_join
     from gristmill.algebra.columns import ColumnOrigins as ColumnOrigins
     from gristmill.algebra.columns import column_lineage as column_lineage
-    from gristmill.algebra.delta.maintain import maintain as maintain
-    from gristmill.algebra.delta.maintain import stateful as stateful
     from gristmill.algebra.delta.maintained import Maintained as Maintained
+    from gristmill.algebra.delta.rules import maintain as maintain
+    from gristmill.algebra.delta.rules import stateful as stateful
     from gristmill.algebra.hashing import hash as hash
     from gristmill.algebra.hashing import row_random as row_random
     from gristmill.algebra.hashing import split as split
@@ -44,8 +45,8 @@ _HOME = {
     "uses_run_time": "runtime",
     "witness": "witnesses",
     "Maintained": "delta.maintained",
-    "maintain": "delta.maintain",
-    "stateful": "delta.maintain",
+    "maintain": "delta.rules",
+    "stateful": "delta.rules",
     "ColumnOrigins": "columns",
     "column_lineage": "columns",
     "fingerprint": "identity",

@@ -38,10 +38,14 @@ def plain_columns(node: ops.DropColumns | ops.DropNull | ops.FillNull) -> ops.Re
             given = {name: given for name, dtype in node.parent.schema.items() if dtype.nullable}
         filled = {name: ops.Coalesce((fields[name], value)) for name, value in given.items()}
         return ops.Project(node.parent, fields | filled)
-    there = [ops.NotNull(value) for value in (fields.values() if node.subset is None else node.subset)]
+    subset = fields.values() if node.subset is None else [fields[value.name] for value in node.subset]
+    there = [ops.NotNull(value) for value in subset]
     if not there:
         return node.parent if node.how == "any" else ops.Filter(node.parent, [ops.Literal(False, dt.boolean)])
-    return ops.Filter(node.parent, [reduce(ops.And if node.how == "any" else ops.Or, there)])
+    test = reduce(ops.And if node.how == "any" else ops.Or, there)
+    marked = ops.Project(node.parent, {**fields, "_gm_there": test})
+    kept = ops.Filter(marked, [ops.Field(marked, "_gm_there")])
+    return ops.Project(kept, {name: ops.Field(kept, name) for name in fields})
 
 
 def computed_first(node: ops.Filter) -> ops.Relation:

@@ -36,18 +36,20 @@ class _Pruned:
 
     def _names(self, node: ops.Relation) -> list[str]:
         wanted = self._needed.get(node, set())
-        return [name for name in node.schema.names if name in wanted] or list(node.schema.names[:1])
+        return [name for name in node.schema.names if name in wanted]
 
     def _some(self, node: ops.Relation, values: Mapping[str, ops.Value]) -> dict[str, ops.Value]:
+        """Return the wanted columns; where rows are only counted, one that holds nothing."""
         names = self._names(node)
-        return {name: value for name, value in values.items() if name in names}
+        found = {name: value for name, value in values.items() if name in names}
+        return found or {name: _nothing(node, name) for name in node.schema.names[:1]}
 
     def _pruned(self, node: ops.Relation) -> ops.Relation:
         if is_correlated(node):
             return node
         match node:
             case ops.UnboundTable():
-                names = self._names(node)
+                names = self._names(node) or list(node.schema.names[:1])
                 whole = len(names) == len(node.schema)
                 return node if whole else ops.Project(node, {name: ops.Field(node, name) for name in names})
             case ops.Project():
@@ -75,7 +77,7 @@ class _Pruned:
         below = self.of(node.parent)
         metrics = {name: value for name, value in node.metrics.items() if name in self._names(node)}
         if not metrics and not node.groups:
-            metrics = dict(list(node.metrics.items())[:1])
+            metrics = {name: ops.CountStar(node.parent) for name in node.schema.names[:1]}
         moved = [
             {name: moved_value(value, node.parent, below) for name, value in values.items()}
             for values in (node.groups, metrics)
@@ -84,6 +86,11 @@ class _Pruned:
 
     def _side(self, node: ops.Union, side: ops.Relation) -> ops.Relation:
         below, names = self.of(side), self._names(node)
-        if list(below.schema.names) == names:
+        if names and list(below.schema.names) == names:
             return below
-        return ops.Project(below, {name: ops.Field(below, name) for name in names})
+        values: dict[str, ops.Value] = {name: ops.Field(below, name) for name in names}
+        return ops.Project(below, values or {name: _nothing(node, name) for name in node.schema.names[:1]})
+
+
+def _nothing(node: ops.Relation, name: str) -> ops.Value:
+    return ops.Literal(None, node.schema[name].copy(nullable=True))

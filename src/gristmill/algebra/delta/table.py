@@ -47,7 +47,7 @@ LINES: tuple[Line, ...] = (
         "gm.asof_join",
         "touched rows",
         "changed left rows with the new right side; for a changed right row, the left rows at whose moment it could "
-        "count (same `by`, right direction, `within`), before and after",
+        "count (same `by`, right direction, `within`, not beyond the next right moment), before and after",
         "one pass over the left side, right rows of the touched `by`; all of the right side without `by`",
     ),
     Line(

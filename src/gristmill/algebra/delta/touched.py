@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import ibis.expr.operations as ops
 
@@ -32,9 +33,27 @@ def limited(work: Work, node: ops.Relation, version: Version, keys: Sequence[Key
 
 
 def semi(rows: ops.Relation, node: ops.Relation, keys: Sequence[Key], among: ops.Relation) -> ops.Relation:
-    """Return the rows of what stands for ``node`` whose keys are among others."""
+    """Return the rows of what stands for ``node`` whose keys are among others.
+
+    Keys without nulls are compared by plain equality, which lets the engine skip parts of files that cannot match;
+    keys with a null, mostly none, are looked up apart.
+    """
+    if not isinstance(rows, ops.UnboundTable):
+        return _semi(rows, node, keys, among, ops.IdenticalTo)
+    missing = reduce(ops.Or, [ops.IsNull(ops.Field(among, name)) for _, name in keys])
+    apart = _semi(rows, node, keys, ops.Filter(among, [missing]), ops.IdenticalTo)
+    return together([_semi(rows, node, keys, among, ops.Equals), apart])
+
+
+def _semi(
+    rows: ops.Relation,
+    node: ops.Relation,
+    keys: Sequence[Key],
+    among: ops.Relation,
+    equal: type[ops.IdenticalTo] | type[ops.Equals],
+) -> ops.Relation:
     left, right = ops.JoinReference(rows, identifier=0), ops.JoinReference(among, identifier=1)
-    tests = [ops.IdenticalTo(moved_value(value, node, left), ops.Field(right, name)) for value, name in keys]
+    tests = [equal(moved_value(value, node, left), ops.Field(right, name)) for value, name in keys]
     return joined("semi", left, right, tests, fields_of_relation(left))
 
 

@@ -1,7 +1,8 @@
 """The kernel: Ibis expressions and SQL text, compiled under our semantics and run on DuckDB in this process.
 
-Read ``kernel.py`` first (the connection and its locked settings), then ``compiler.py`` (from nodes to SQL)
-and ``sql_text.py`` (what a SQL definition may be). Imports ``algebra`` and ``errors``.
+Read ``kernel.py`` first (the connection and its locked settings), then ``compiler.py`` (from nodes to SQL),
+``sql_text.py`` (what a SQL definition may be) and ``delta.py`` (running what the delta algebra gives). Imports
+``algebra`` and ``errors``.
 """
 
 from __future__ import annotations
