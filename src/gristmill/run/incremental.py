@@ -28,6 +28,7 @@ from gristmill.run.derivation import KERNEL_VERSION, Derivation
 from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
 from gristmill.run.rechecking import can_recheck, check_stored
+from gristmill.run.stepping import can_step, step_changes
 
 if TYPE_CHECKING:
     from gristmill.engines.kernel import ChangesSql, OutputChanges
@@ -47,14 +48,21 @@ class Way:
     Args:
         mode: ``delta`` (changes follow from changes), ``touched`` (touched keys are computed again) or ``full``.
         why: the reason for the mode.
-        maintained: what to run; None where the mode is ``full``.
+        maintained: what to run; None where the mode is ``full``, and for a step.
         deltas: what changed in each input that did.
+        steps: whether the table is a Python step.
     """
 
     mode: Mode
     why: str = ""
     maintained: ChangesSql | None = None
     deltas: Mapping[str, Delta] = field(default_factory=dict)
+    steps: bool = False
+
+    @property
+    def follows(self) -> bool:
+        """Whether changes are followed."""
+        return self.mode != "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,8 @@ def way(
     for name, delta in deltas.items():
         if delta.rebuilt or delta.schema_changed:
             return Way("full", f"{name} has other columns" if delta.schema_changed else f"{name} was made anew")
+    if node.kind == "step":
+        return _by_step(view, compiled, deltas)
     maintained = _maintained(ctx, compiled, deltas, acting)
     if maintained.changes is None or maintained.mode in ("full", "reuse"):
         return Way("full", maintained.why)
@@ -117,8 +127,10 @@ def _blocked(
     node, now = compiled.node, compiled.derivation
     if before is None or node.name not in view:
         return ""
-    if compiled.written is None:
-        return "a definition in SQL is computed in full" if node.kind == "sql" else ""
+    if node.kind == "sql":
+        return "a definition in SQL is computed in full"
+    if compiled.written is None and not can_step(node):
+        return 'it looks at a whole table (per="table")' if node.kind == "step" else ""
     alike = msgspec.structs.replace(now, inputs=before.inputs, checks=before.checks)
     if alike.fingerprint != before.fingerprint:
         return ""
@@ -129,6 +141,18 @@ def _blocked(
     if not acting and before.output != as_computed(view, node.name, before.partials):
         return "the table is not as its last computation left it"
     return None
+
+
+def _by_step(view: View, compiled: Compiled, deltas: Mapping[str, Delta]) -> Way:
+    """Say how a step that looks at one row or group at a time is brought up to date."""
+    node = compiled.node
+    rows = sum(view.table(name).row_count for name in node.reads)
+    changed = sum(len(d.inserted) + len(d.deleted) + 2 * len(d.updated) for d in deltas.values())
+    if changed > rows or (node.per == "group" and changed * 10 > rows):
+        return Way("full", f"{changed:,} changed rows are so many that computing all anew costs less", steps=True)
+    if node.per == "row":
+        return Way("delta", "each row gives its own rows", deltas=deltas, steps=True)
+    return Way("touched", "a row counts for all rows of its group", deltas=deltas, steps=True)
 
 
 def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], acting: Collection[str]) -> ChangesSql:
@@ -177,15 +201,17 @@ def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules:
     from gristmill.store import SqlSource
 
     node, maintained = compiled.node, found.maintained
-    assert maintained is not None
     connection = ctx.kernel.connection
-    _register(ctx, tx, compiled, found)
-    names = partial_names(node.name, maintained.states)
+    names = partial_names(node.name, maintained.states) if maintained is not None else {}
     rows_before = tx.table(node.name).row_count
     with ExitStack() as stack:
-        for name in found.deltas:
-            stack.callback(connection.execute, f'DROP TABLE IF EXISTS temp."{delta_name(name)}"')
-        changes = stack.enter_context(run_changes(ctx.kernel, maintained))
+        if maintained is None:
+            changes = stack.enter_context(step_changes(ctx, tx, node, next(iter(found.deltas.values()))))
+        else:
+            for name in found.deltas:
+                stack.callback(connection.execute, f'DROP TABLE IF EXISTS temp."{delta_name(name)}"')
+            _register(ctx, tx, compiled, found)
+            changes = stack.enter_context(run_changes(ctx.kernel, maintained))
         broken = _changed_rows(ctx, node.name, changes, rules)
         if any(finding.rule.on_fail == "quarantine" and finding.failed_rows for finding in broken):
             return None
