@@ -219,7 +219,8 @@ def _follow(
         progress.broken.add(node.name)
     write_checks(ctx, tx, node)
     _note(tx, compiled, before.partials, clean=followed.clean)
-    return found.mode, reason, tx.table(node.name).row_count, bool(followed.came or followed.gone)
+    words = f"{reason}: +{followed.came:,} -{followed.gone:,} rows"
+    return found.mode, words, tx.table(node.name).row_count, bool(followed.came or followed.gone)
 
 
 def _note(tx: Transaction, compiled: Compiled, partials: Mapping[str, str], *, clean: bool) -> None:
