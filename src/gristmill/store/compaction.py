@@ -178,7 +178,7 @@ def _rows(tx: Transaction, state: TableObject, chosen: Sequence[DataFile]) -> li
 
     from gristmill.model.arrow import fields_to_arrow
     from gristmill.store import compute
-    from gristmill.store.inline import frame_of
+    from gristmill.store.frames import frame_of
 
     get = tx.pending.get
     fields = schema_of(get, state.schema).fields
