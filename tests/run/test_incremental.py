@@ -226,3 +226,36 @@ def test_a_blocking_rule_refuses_what_a_change_brings(tmp_path: Path) -> None:
     project = make()
     assert not project.run().ok
     assert project.store.resolve("main") == before
+
+
+def twice(rows: pa.Table) -> pa.Table:
+    days = rows["day"].to_pylist()
+    return pa.table({"id": rows["id"], "twice": pa.array([day * 2 for day in days], pa.int64())})
+
+
+def per_kind(rows: pa.Table) -> pa.Table:
+    made: dict[str, int] = {}
+    for kind, day in zip(rows["kind"].to_pylist(), rows["day"].to_pylist(), strict=True):
+        made[kind] = max(made.get(kind, 0), day)
+    return pa.table({"kind": pa.array(made, pa.string()), "top": pa.array(made.values(), pa.int64())})
+
+
+def test_steps_follow_by_row_and_by_group(tmp_path: Path) -> None:
+    def make() -> gm.Project:
+        project = csv_project(tmp_path)
+        project.step("own.rows", reads=["raw.t"], key="id", schema={"id": "int64", "twice": "int64"}, per="row")(twice)
+        groups = {"kind": "string", "top": "int64"}
+        project.step("own.groups", reads=["raw.t"], key="kind", schema=groups, per="group")(per_kind)
+        project.step("own.whole", reads=["raw.t"], key="kind", schema=groups)(per_kind)
+        return project
+
+    land(tmp_path, "1.csv", rows(5_000))
+    assert set(modes(make()).values()) == {"land", "full"}
+    land(tmp_path, "2.csv", rows(20, seed=5, first=5_000))
+    planned = {step.name: (step.mode, step.why) for step in make().plan().steps}
+    assert planned["own.rows"] == ("delta", "each row gives its own rows")
+    second = modes(make())
+    assert (second["own.rows"], second["own.groups"], second["own.whole"]) == ("delta", "touched", "full")
+    land(tmp_path, "2.csv", rows(10, seed=6, first=5_003))
+    assert modes(make())["own.groups"] == "touched"
+    same_as_full(make(), ["own.rows", "own.groups", "own.whole"])

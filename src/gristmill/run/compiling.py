@@ -13,7 +13,7 @@ import msgspec
 from gristmill.define import Node, code_state
 from gristmill.define.expressions import expression
 from gristmill.errors import GristmillError
-from gristmill.run.context import Context
+from gristmill.run.context import Context, Expression
 from gristmill.run.derivation import Derivation, declared_environment, declared_files, input_tokens
 from gristmill.run.rules import checks_digest
 
@@ -64,21 +64,31 @@ def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> 
 
 
 def _table(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
+    key = (node.name, repr([(name, str(schemas[name])) for name in node.reads]))
+    made = ctx.expressions.get(key)
+    if made is None:
+        made = ctx.expressions[key] = _expression(ctx, node, schemas)
+    derivation = _common(ctx, node, snapshot, made.fingerprint, input_tokens(snapshot, made.reads))
+    if made.uses_run_time:
+        derivation = msgspec.structs.replace(derivation, run_time_us=ctx.run_time_us)
+    return Compiled(node, derivation, expression=made.normal, written=made.written)
+
+
+def _expression(ctx: Context, node: Node, schemas: Schemas) -> Expression:
     from gristmill import algebra
 
     written = expression(node, schemas, parameters=ctx.parameters_of(node), root=ctx.root)
     try:
-        definition = algebra.fingerprint(written)
-        reads: dict[str, tuple[str, ...] | None] = dict(algebra.reads(written))
-        reads_run_time = algebra.uses_run_time(written)
-        made = algebra.normalise(written)
+        return Expression(
+            written=written,
+            fingerprint=algebra.fingerprint(written),
+            reads=dict(algebra.reads(written)),
+            uses_run_time=algebra.uses_run_time(written),
+            normal=algebra.normalise(written),
+        )
     except GristmillError as error:
         error.where = error.where or str(node.place)
         raise
-    derivation = _common(ctx, node, snapshot, definition, input_tokens(snapshot, reads))
-    if reads_run_time:
-        derivation = msgspec.structs.replace(derivation, run_time_us=ctx.run_time_us)
-    return Compiled(node, derivation, expression=made, written=written)
 
 
 def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:

@@ -11,8 +11,24 @@ from gristmill.define import CodeState, Graph, Node, Settings
 from gristmill.model.events import Listener, silent
 
 if TYPE_CHECKING:
+    import ibis
+
     from gristmill.engines.kernel import Kernel
     from gristmill.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """An Ibis definition: as written, in normal form, its fingerprint, the columns read, and whether it reads the time.
+
+    ``reads`` maps each input to its columns; None stands for all of them.
+    """
+
+    written: ibis.Table
+    normal: ibis.Table
+    fingerprint: str
+    reads: Mapping[str, tuple[str, ...] | None]
+    uses_run_time: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +47,7 @@ class Context:
         modules: whether the project was loaded from its modules, so that worker processes can load it too.
         workers: how many processes may run steps.
         set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
+        expressions: Ibis definitions as compiled against the schemas of their inputs, by name and schemas.
         code: states of the code behind definitions, by file, as this run found them.
     """
 
@@ -45,6 +62,7 @@ class Context:
     modules: bool = False
     workers: int = 1
     set_aside: frozenset[tuple[str, str]] = frozenset()
+    expressions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     code: dict[str, CodeState] = field(default_factory=dict)
 
     @property

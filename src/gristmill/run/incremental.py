@@ -8,11 +8,14 @@ hidden partial results, and the rules that the table must keep.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+import blake3
 import msgspec
 
+from gristmill._version import __version__
 from gristmill.contracts import check
 from gristmill.contracts.kinds import ROW_KINDS
 from gristmill.errors import DataError, NotFound
@@ -21,18 +24,20 @@ from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, attended
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.derivation import Derivation
+from gristmill.run.derivation import KERNEL_VERSION, Derivation
 from gristmill.run.partials import as_computed, partial_names, settled
-from gristmill.run.profiling import judged, profile_stored
+from gristmill.run.profiling import judged, profile_followed
 from gristmill.run.rechecking import can_recheck, check_stored
+from gristmill.run.stepping import can_step, step_changes
 
 if TYPE_CHECKING:
-    from gristmill.algebra import Maintained
-    from gristmill.engines.kernel.delta import OutputChanges
+    from gristmill.engines.kernel import ChangesSql, OutputChanges
     from gristmill.model.delta import Delta
     from gristmill.store import Transaction, View
 
 Mode = Literal["delta", "touched", "full"]
+_KIND = "changes"
+_VERSIONS = (__version__, KERNEL_VERSION)
 _CAME = '"_gristmill_came"'
 
 
@@ -43,14 +48,21 @@ class Way:
     Args:
         mode: ``delta`` (changes follow from changes), ``touched`` (touched keys are computed again) or ``full``.
         why: the reason for the mode.
-        maintained: what to run; None where the mode is ``full``.
+        maintained: what to run; None where the mode is ``full``, and for a step.
         deltas: what changed in each input that did.
+        steps: whether the table is a Python step.
     """
 
     mode: Mode
     why: str = ""
-    maintained: Maintained | None = None
+    maintained: ChangesSql | None = None
     deltas: Mapping[str, Delta] = field(default_factory=dict)
+    steps: bool = False
+
+    @property
+    def follows(self) -> bool:
+        """Whether changes are followed."""
+        return self.mode != "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,9 @@ def way(
     for name, delta in deltas.items():
         if delta.rebuilt or delta.schema_changed:
             return Way("full", f"{name} has other columns" if delta.schema_changed else f"{name} was made anew")
-    maintained = _maintained(compiled, deltas, acting)
+    if node.kind == "step":
+        return _by_step(view, compiled, deltas)
+    maintained = _maintained(ctx, compiled, deltas, acting)
     if maintained.changes is None or maintained.mode in ("full", "reuse"):
         return Way("full", maintained.why)
     if (why := settled(view, node.name, maintained, before)) is not None:
@@ -113,8 +127,10 @@ def _blocked(
     node, now = compiled.node, compiled.derivation
     if before is None or node.name not in view:
         return ""
-    if compiled.written is None:
-        return "a definition in SQL is computed in full" if node.kind == "sql" else ""
+    if node.kind == "sql":
+        return "a definition in SQL is computed in full"
+    if compiled.written is None and not can_step(node):
+        return 'it looks at a whole table (per="table")' if node.kind == "step" else ""
     alike = msgspec.structs.replace(now, inputs=before.inputs, checks=before.checks)
     if alike.fingerprint != before.fingerprint:
         return ""
@@ -127,16 +143,43 @@ def _blocked(
     return None
 
 
-def _maintained(compiled: Compiled, deltas: Mapping[str, Delta], acting: Collection[str]) -> Maintained:
-    from gristmill.algebra import maintain
+def _by_step(view: View, compiled: Compiled, deltas: Mapping[str, Delta]) -> Way:
+    """Say how a step that looks at one row or group at a time is brought up to date."""
+    node = compiled.node
+    rows = sum(view.table(name).row_count for name in node.reads)
+    changed = sum(len(d.inserted) + len(d.deleted) + 2 * len(d.updated) for d in deltas.values())
+    if changed > rows or (node.per == "group" and changed * 10 > rows):
+        return Way("full", f"{changed:,} changed rows are so many that computing all anew costs less", steps=True)
+    if node.per == "row":
+        return Way("delta", "each row gives its own rows", deltas=deltas, steps=True)
+    return Way("touched", "a row counts for all rows of its group", deltas=deltas, steps=True)
 
-    assert compiled.written is not None
+
+def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], acting: Collection[str]) -> ChangesSql:
+    """Return how the table follows, in SQL; compiled once for a definition and the kinds of change, then kept."""
     kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
     kinds |= dict.fromkeys(set(acting) & set(compiled.node.reads), "inserts")
-    return maintain(compiled.written, kinds, name=compiled.node.name)  # type: ignore[arg-type]
+    named = msgspec.json.encode([compiled.node.name, compiled.derivation.definition, sorted(kinds.items()), _VERSIONS])
+    key = blake3.blake3(named).hexdigest()
+    kept = ctx.store.records.get(_KIND, key)
+    if kept is not None:
+        return msgspec.msgpack.decode(kept, type=_changes_sql())
+    from gristmill.algebra import maintain
+    from gristmill.engines.kernel import changes_sql
+
+    assert compiled.written is not None
+    made = changes_sql(ctx.kernel, maintain(compiled.written, kinds, name=compiled.node.name))  # type: ignore[arg-type]
+    ctx.store.records.put(_KIND, key, msgspec.msgpack.encode(made), lasting=False)
+    return made
 
 
-def _too_much(view: View, name: str, maintained: Maintained, deltas: Mapping[str, Delta]) -> str:
+def _changes_sql() -> type[ChangesSql]:
+    from gristmill.engines.kernel import ChangesSql
+
+    return ChangesSql
+
+
+def _too_much(view: View, name: str, maintained: ChangesSql, deltas: Mapping[str, Delta]) -> str:
     from gristmill.algebra.delta.cost import estimate
 
     rows = {read: view.table(read).row_count for read in maintained.reads}
@@ -153,15 +196,22 @@ def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules:
     Returns None, with nothing written, where only a full computation can tell: a rule sets changed rows aside, or
     the changes do not fit the stored rows.
     """
+    from gristmill.algebra.delta.maintained import delta_name
     from gristmill.engines.kernel.delta import run_changes
     from gristmill.store import SqlSource
 
     node, maintained = compiled.node, found.maintained
-    assert maintained is not None
     connection = ctx.kernel.connection
-    _register(ctx, tx, compiled, found)
-    names = partial_names(node.name, maintained.states)
-    with run_changes(ctx.kernel, maintained) as changes:
+    names = partial_names(node.name, maintained.states) if maintained is not None else {}
+    rows_before = tx.table(node.name).row_count
+    with ExitStack() as stack:
+        if maintained is None:
+            changes = stack.enter_context(step_changes(ctx, tx, node, next(iter(found.deltas.values()))))
+        else:
+            for name in found.deltas:
+                stack.callback(connection.execute, f'DROP TABLE IF EXISTS temp."{delta_name(name)}"')
+            _register(ctx, tx, compiled, found)
+            changes = stack.enter_context(run_changes(ctx.kernel, maintained))
         broken = _changed_rows(ctx, node.name, changes, rules)
         if any(finding.rule.on_fail == "quarantine" and finding.failed_rows for finding in broken):
             return None
@@ -170,16 +220,17 @@ def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules:
             tx.apply(node.name, SqlSource(connection, _ordered(compiled, changes.sql)))
             for changed in changes.states:
                 assert changed.state.touched is not None
-                columns = ", ".join(f'"{name}"' for name in (*changed.state.schema.names, "_w"))
+                columns = ", ".join(f'"{name}"' for name in (*changed.state.columns, "_w"))
                 sql = f'SELECT {columns} FROM temp."{changed.state.touched}"'
-                tx.apply(names[changed.state.suffix], SqlSource(connection, sql))
+                tx.apply(names[changed.state.suffix], SqlSource(connection, sql), by=changed.state.key)
         except DataError as error:
             if error.code != "GM-D215":
                 raise
             tx.tree = tree
             return None
         read = max((tx.table(name).row_count for name in node.reads), default=0)
-        odd = tuple(judged(ctx, tx, node, profile_stored(ctx, tx, node.name, read=read)))
+        figures = profile_followed(ctx, tx, node.name, rows_before=rows_before, changes=changes.sql, read=read)
+        odd = tuple(judged(ctx, tx, node, figures))
         clean, findings = _findings(ctx, tx, compiled, rules, broken)
         total = tx.table(node.name).row_count
         said = attended(ctx, tx, node, findings, Delivery(found=odd), 0, total, None)
@@ -208,27 +259,29 @@ def _register(ctx: Context, tx: Transaction, compiled: Compiled, found: Way) -> 
             if old_name(name) in wanted:
                 assert delta.before_id is not None
                 compute.register(connection, old_name(name), tx.scan_at(delta.before_id))
-            _register_delta(ctx, tx, name, delta, delta_name(name))
+            _make_delta(ctx, tx, name, delta, delta_name(name))
     for suffix, table in partial_names(compiled.node.name, found.maintained.states).items():
         known = old_name(f"{compiled.node.name}{suffix}")
         if known in wanted:
             compute.register(connection, known, tx.scan(table))
 
 
-def _register_delta(ctx: Context, tx: Transaction, name: str, delta: Delta, known: str) -> None:
+def _make_delta(ctx: Context, tx: Transaction, name: str, delta: Delta, known: str) -> None:
+    """Make the table of an input's changes: rows as they were count -1, rows as they are +1."""
     from gristmill.store import compute
+    from gristmill.store.damage import reading
 
     columns = ", ".join(f'"{column.name}"' for column in tx.scan(name).fields)
     parts = []
     for sign, image in ((-1, delta.before), (1, delta.after)):
         if image is not None and image.files:
-            view = f"{known}{'+' if sign > 0 else '-'}"
-            compute.register(ctx.kernel.connection, view, image)
-            parts.append(f'SELECT {columns}, {sign}::BIGINT AS _w FROM "{view}"')
+            sql = compute.bind(ctx.kernel.connection, compute.scan_sql(image))
+            parts.append(f"SELECT {columns}, {sign}::BIGINT AS _w FROM ({sql})")
     if not parts:
-        compute.register(ctx.kernel.connection, f"{known}+", tx.scan(name))
-        parts.append(f'SELECT {columns}, 1::BIGINT AS _w FROM "{known}+" LIMIT 0')
-    ctx.kernel.register(known, " UNION ALL ".join(parts))
+        sql = compute.bind(ctx.kernel.connection, compute.scan_sql(tx.scan(name)))
+        parts.append(f"SELECT {columns}, 1::BIGINT AS _w FROM ({sql}) LIMIT 0")
+    with reading():
+        ctx.kernel.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{known}" AS {" UNION ALL ".join(parts)}')
 
 
 def _changed_rows(ctx: Context, name: str, changes: OutputChanges, rules: Sequence[Rule]) -> tuple[Finding, ...]:

@@ -15,8 +15,9 @@ import msgspec
 from gristmill.run.derivation import Derivation
 
 if TYPE_CHECKING:
-    from gristmill.algebra import Maintained
     from gristmill.algebra.delta import State
+    from gristmill.engines.kernel import ChangesSql
+    from gristmill.engines.kernel.delta import StateSql
     from gristmill.run.context import Context
     from gristmill.store import Transaction, View
 
@@ -30,7 +31,7 @@ def partial_name(table: str, suffix: str) -> str:
     return f"_state.{table}.p{suffix.removeprefix('#')}"
 
 
-def partial_names(table: str, states: Sequence[State]) -> dict[str, str]:
+def partial_names(table: str, states: Sequence[State | StateSql]) -> dict[str, str]:
     """Return those names by the state's suffix."""
     return {state.suffix: partial_name(table, state.suffix) for state in states}
 
@@ -42,7 +43,7 @@ def as_computed(view: View, name: str, partials: Mapping[str, str]) -> str:
     return blake3.blake3(msgspec.json.encode(tokens)).hexdigest()
 
 
-def settled(view: View, name: str, maintained: Maintained, before: Derivation) -> str | None:
+def settled(view: View, name: str, maintained: ChangesSql, before: Derivation) -> str | None:
     """Say why the stored partial results cannot be gone on from; None where they can."""
     for state in maintained.states:
         if state.touched is None:

@@ -242,7 +242,7 @@ class _Planner:
         affected = [name for name in node.inputs if name in self.acting]
         if not reason and affected:
             reason = f"reads {affected[0]}"
-        if not reason or node.kind not in ("table", "sql"):
+        if not reason or node.kind not in ("table", "sql", "step"):
             return reason, _FULL
         return reason, way(self.ctx, self.snapshot, compiled, before, acting=affected)
 

@@ -48,13 +48,28 @@ def profile(ctx: Context, staged: Staged, *, read: int = 0, units: Mapping[str, 
     return Profile(rows=staged.row_count, nulls=nulls, stand_ins=stand_ins, read=read, units=dict(units or {}))
 
 
-def profile_stored(ctx: Context, tx: Transaction, name: str, *, read: int = 0) -> Profile:
-    """Take the figures of a table as it stands; ``read`` is the rows of its largest input."""
-    state, known = tx.table(name), tx.ranges(name)
+def profile_followed(
+    ctx: Context, tx: Transaction, name: str, *, rows_before: int, changes: str, read: int = 0
+) -> Profile:
+    """Take the figures of a table after changes: those of the last time, and what the changes add to them.
+
+    Args:
+        ctx: the run.
+        tx: where the table is as it has become.
+        name: the table.
+        rows_before: how many rows it had.
+        changes: a SELECT of the changed rows with their weight ``_w``.
+        read: rows of the largest input.
+    """
+    state = tx.table(name)
     columns = [field.name for field in state.schema.fields if not field.name.startswith("_")]
-    nulls = {column: 0 for column in columns if column in known and known[column].nulls == 0}
-    if len(nulls) < len(columns):  # statistics count rows that are dead but still in a file
+    last = read_history(tx.document(history_path(name))).profiles[-1:]
+    if not last or last[0].rows != rows_before or not columns or set(columns) - last[0].nulls.keys():
         nulls = _counted_nulls(ctx, tx.scan(name))
+    else:
+        sums = ", ".join(f"coalesce(sum(_w) FILTER ({quote(column)} IS NULL), 0)" for column in columns)
+        more = ctx.kernel.connection.execute(f"SELECT {sums} FROM ({changes})").fetchall()[0]
+        nulls = {column: last[0].nulls[column] + int(count) for column, count in zip(columns, more, strict=True)}
     return Profile(rows=state.row_count, nulls=nulls, stand_ins={}, read=read, units={})
 
 

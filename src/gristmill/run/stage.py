@@ -189,7 +189,7 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "the same was computed before", rows, True
     found = way(ctx, tx, compiled, before)
-    if found.maintained is not None and before is not None:
+    if found.follows and before is not None:
         followed = _follow(ctx, tx, compiled, found, before, reason, progress)
         if followed is not None:
             return followed

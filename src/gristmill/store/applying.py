@@ -35,7 +35,7 @@ WEIGHT = "_w"
 SPILL = 64 << 20
 
 
-def apply(tx: Transaction, name: str, changes: object) -> tuple[int, int]:
+def apply(tx: Transaction, name: str, changes: object, *, by: Sequence[str] = ()) -> tuple[int, int]:
     """See `gristmill.store.transaction.Transaction.apply`."""
     state = tx.state(name)
     place = place_of(tx, state)
@@ -46,14 +46,20 @@ def apply(tx: Transaction, name: str, changes: object) -> tuple[int, int]:
             coming.add(_repeated(batch, weights))
             leaving.add(_repeated(batch, -weights))
         _note(tx, name, coming, leaving)
-        return _applied(tx, name, state, place, coming, leaving)
+        return _applied(tx, name, state, place, coming, leaving, by)
     finally:
         coming.close()
         leaving.close()
 
 
 def _applied(
-    tx: Transaction, name: str, state: TableObject, place: Place, coming: _Spool, leaving: _Spool
+    tx: Transaction,
+    name: str,
+    state: TableObject,
+    place: Place,
+    coming: _Spool,
+    leaving: _Spool,
+    by: Sequence[str],
 ) -> tuple[int, int]:
     if not coming.rows and not leaving.rows:
         return 0, 0
@@ -61,7 +67,8 @@ def _applied(
     if key:
         edit = _by_key(tx, name, state, key, (place, coming, leaving))
     else:
-        dead = _by_value(tx, name, state, place.schema, leaving)
+        fields = place.schema.select(list(by), hidden=False) if by else place.schema.visible
+        dead = _by_value(tx, name, state, fields, leaving)
         edit = Edit(added=place.entries(_written(place, coming, None)), dead=dead)
     apply_to(tx, name, state, edit)
     return coming.rows, leaving.rows
@@ -108,9 +115,10 @@ def _keys(tx: Transaction, state: TableObject, key: Sequence[Field], rows: _Spoo
     return FewKeys(tuple(f.name for f in key), columns, asked, find(tx.pending.get, tx.store.path, files, key, asked))
 
 
-def _by_value(tx: Transaction, name: str, state: TableObject, schema: Schema, rows: _Spool) -> dict[int, BitMap]:
+def _by_value(
+    tx: Transaction, name: str, state: TableObject, fields: Sequence[Field], rows: _Spool
+) -> dict[int, BitMap]:
     """Return where as many rows lie as are to go; each row that goes takes the first that nobody else took."""
-    fields = schema.visible
     if not rows.rows:
         return {}
     if not fields:

@@ -342,7 +342,7 @@ class Transaction(View):
 
         return writing.replace(self, name, rows)
 
-    def apply(self, name: str, changes: object) -> tuple[int, int]:
+    def apply(self, name: str, changes: object, *, by: Sequence[str] = ()) -> tuple[int, int]:
         """Apply a weighted change set and return how many rows it put in and how many it took out.
 
         With a key, a row is taken out by its key; one that is taken out and put in again is an update in place and
@@ -354,13 +354,14 @@ class Transaction(View):
             changes: an Arrow stream, a frame or a `SqlSource` of the table's columns and ``_w`` (int64): a row of
                 weight n is put in n times, one of weight -n is taken out n times. Changes that cancel each other
                 must have been left out.
+            by: without a key, the columns that tell rows apart (nulls are values); all columns where it is empty.
 
         Raises:
             DataError: a row to be taken out is not there, or one to be put in has a key that is.
         """
         from gristmill.store.applying import apply
 
-        return apply(self, name, changes)
+        return apply(self, name, changes, by=by)
 
     # -- units, documents, files --------------------------------------------------------------------
 

@@ -8,12 +8,12 @@ seconds; a run that measured both ways should correct them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-import ibis.expr.operations as ops
 import msgspec
 
-from gristmill.algebra.delta.maintained import Maintained
+from gristmill.algebra.delta.maintained import OpRule
 
 FIXED = 20_000.0
 WHOLE = 6 * FIXED
@@ -21,6 +21,30 @@ WHOLE = 6 * FIXED
 _PASS, _READ, _HASH, _SORT = 0.2, 1.0, 1.0, 2.0
 _TOUCHES = 10.0
 """How many rows of an input share the key of a changed row, where nothing is known."""
+
+
+class Followable(Protocol):
+    """What is asked of a `Maintained`, or of its compiled form."""
+
+    @property
+    def rules(self) -> tuple[OpRule, ...]:
+        """The rule of each operation."""
+        ...
+
+    @property
+    def steps(self) -> Sequence[object]:
+        """What is made first."""
+        ...
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The inputs."""
+        ...
+
+    @property
+    def passes(self) -> Sequence[str]:
+        """Every pass over a whole input or state."""
+        ...
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -41,7 +65,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 def estimate(
-    maintained: Maintained, rows: Mapping[str, int], changed_rows: Mapping[str, int], *, output_rows: int | None = None
+    maintained: Followable, rows: Mapping[str, int], changed_rows: Mapping[str, int], *, output_rows: int | None = None
 ) -> Estimate:
     """Return what both ways cost.
 
@@ -65,7 +89,7 @@ def estimate(
     full = WHOLE + total * _READ + total * 0.5 * sum(_whole(rule.rule) for rule in maintained.rules)
     full += output_rows if output_rows is not None else 0
     delta = FIXED * (len(maintained.steps) + 1) + changed * (_READ + _HASH) * operations
-    for name in _passes(maintained):
+    for name in maintained.passes:
         delta += _PASS * rows.get(name.split("@")[0], total)
     share = min(1.0, changed * _TOUCHES / max(total, 1))
     for rule in maintained.rules:
@@ -79,17 +103,3 @@ def estimate(
 def _whole(rule: str) -> float:
     """Return what an operation costs per row when all of it is computed."""
     return {"linear": 0.2, "bilinear": _HASH, "mergeable": _HASH}.get(rule, _SORT)
-
-
-def _passes(maintained: Maintained) -> list[str]:
-    """Return every pass over a whole input or state, once per place that reads it."""
-    expressions = [*(step.expr for step in maintained.steps)]
-    if maintained.changes is not None:
-        expressions.append(maintained.changes)
-    made = {step.name for step in maintained.steps}
-    return [
-        leaf.name
-        for expr in expressions
-        for leaf in expr.op().find(ops.UnboundTable)
-        if leaf.name not in made and not leaf.name.endswith("@delta")
-    ]

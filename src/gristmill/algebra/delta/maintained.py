@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import ibis
+import ibis.expr.operations as ops
 
 WEIGHT = "_w"
 """The column that says how often a row came (positive) or went (negative)."""
@@ -120,6 +121,14 @@ class Maintained:
     changes: ibis.Table | None
     inputs: tuple[str, ...]
     reads: tuple[str, ...]
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """Every pass over a whole input or state, by the table's name, once per place that reads it."""
+        expressions = [*(step.expr for step in self.steps), *([] if self.changes is None else [self.changes])]
+        made = {step.name for step in self.steps}
+        leaves = (leaf.name for expr in expressions for leaf in expr.op().find(ops.UnboundTable))
+        return tuple(name for name in leaves if name not in made and not name.endswith("@delta"))
 
 
 def old_name(name: str) -> str:

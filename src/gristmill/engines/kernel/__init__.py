@@ -11,9 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gristmill.engines.kernel.delta import ChangesSql as ChangesSql
     from gristmill.engines.kernel.delta import OutputChanges as OutputChanges
     from gristmill.engines.kernel.delta import StateChanges as StateChanges
     from gristmill.engines.kernel.delta import changes_of as changes_of
+    from gristmill.engines.kernel.delta import changes_sql as changes_sql
     from gristmill.engines.kernel.delta import run_changes as run_changes
     from gristmill.engines.kernel.kernel import Kernel as Kernel
     from gristmill.engines.kernel.sql_text import SqlDefinition as SqlDefinition
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Kernel": "kernel",
+    "ChangesSql": "delta",
     "OutputChanges": "delta",
     "SqlDefinition": "sql_text",
     "StateChanges": "delta",
     "changes_of": "delta",
+    "changes_sql": "delta",
     "named_tables": "sql_text",
     "run_changes": "delta",
 }

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from gristmill.algebra.delta.maintained import Mode, OpRule
 from gristmill.engines.kernel.kernel import Kernel, engine_errors
 from gristmill.errors import UsageError
 from gristmill.model.names import quote
@@ -14,9 +17,58 @@ from gristmill.model.names import quote
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from gristmill.algebra.delta import Maintained, State
+    from gristmill.algebra.delta import Maintained
 
 _CHANGES = "_gm_changes"
+
+
+class StateSql(msgspec.Struct, frozen=True):
+    """A hidden state by the names that SQL needs; see `gristmill.algebra.delta.State`."""
+
+    suffix: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    fingerprint: str
+    touched: str | None
+
+
+class ChangesSql(msgspec.Struct, frozen=True):
+    """A `Maintained` in SQL, which can be kept and run again by another process.
+
+    Args:
+        mode, why, rules, inputs, reads, passes: as there.
+        states: the hidden states.
+        steps: name and SELECT of each table to make first.
+        changes: the SELECT of the output's changes; None where there is none.
+    """
+
+    mode: Mode
+    why: str
+    rules: tuple[OpRule, ...]
+    states: tuple[StateSql, ...]
+    steps: tuple[tuple[str, str], ...]
+    changes: str | None
+    inputs: tuple[str, ...]
+    reads: tuple[str, ...]
+    passes: tuple[str, ...]
+
+
+def changes_sql(kernel: Kernel, maintained: Maintained) -> ChangesSql:
+    """Compile what ``maintain`` gave."""
+    return ChangesSql(
+        mode=maintained.mode,
+        why=maintained.why,
+        rules=maintained.rules,
+        states=tuple(
+            StateSql(state.suffix, tuple(state.schema.names), state.key, state.fingerprint, state.touched)
+            for state in maintained.states
+        ),
+        steps=tuple((step.name, kernel.text(step.expr)) for step in maintained.steps),
+        changes=None if maintained.changes is None else kernel.text(maintained.changes),
+        inputs=maintained.inputs,
+        reads=maintained.reads,
+        passes=maintained.passes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +81,7 @@ class StateChanges:
         came_sql: a SELECT of the rows, new or changed, in the state's columns.
     """
 
-    state: State
+    state: StateSql
     gone_sql: str
     came_sql: str
 
@@ -51,7 +103,7 @@ class OutputChanges:
 
 
 @contextmanager
-def run_changes(kernel: Kernel, maintained: Maintained) -> Iterator[OutputChanges]:
+def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql) -> Iterator[OutputChanges]:
     """Compute the changes of an output and of its states, each step once, and keep them while the context is open.
 
     Every name in ``maintained.inputs`` must be registered on the kernel.
@@ -62,15 +114,16 @@ def run_changes(kernel: Kernel, maintained: Maintained) -> Iterator[OutputChange
     """
     if maintained.changes is None:
         raise UsageError(f"there are no changes to compute: {maintained.why}", hint="look at `mode` first")
+    ready = maintained if isinstance(maintained, ChangesSql) else changes_sql(kernel, maintained)
     made: list[str] = []
     try:
-        for step in maintained.steps:
-            _make(kernel, step.name, kernel.text(step.expr))
-            made.append(step.name)
-        _make(kernel, _CHANGES, kernel.text(maintained.changes))
+        for name, text in ready.steps:
+            _make(kernel, name, text)
+            made.append(name)
+        _make(kernel, _CHANGES, ready.changes or "")
         made.append(_CHANGES)
         came, gone = _counts(kernel)
-        states = tuple(_state(state) for state in maintained.states if state.touched is not None)
+        states = tuple(_state(state) for state in ready.states if state.touched is not None)
         yield OutputChanges(f"SELECT * FROM {quote(_CHANGES)}", came, gone, states)
     finally:
         for name in made:
@@ -96,9 +149,9 @@ def _counts(kernel: Kernel) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def _state(state: State) -> StateChanges:
+def _state(state: StateSql) -> StateChanges:
     assert state.touched is not None
-    columns = ", ".join(map(quote, state.schema.names))
+    columns = ", ".join(map(quote, state.columns))
     key = ", ".join(map(quote, state.key)) or columns
     table = quote(state.touched)
     return StateChanges(
