@@ -19,7 +19,7 @@ from gristmill.model.commits import Commit
 from gristmill.model.names import quote
 from gristmill.run.comparing import compare
 from gristmill.run.context import Context
-from gristmill.run.derivation import load_derivation
+from gristmill.run.derivation import document_path, load_derivation
 from gristmill.run.partials import as_computed, partial_name
 from gristmill.run.recomputing import recomputed
 from gristmill.run.records import RunRecord
@@ -60,12 +60,27 @@ def parting(ctx: Context, node: Node, ref: str, differs: Callable[[View], bool])
         ref: where it differs.
         differs: whether the table differs from its definition in a state of everything.
     """
-    commits = list(ctx.store.log(ref, table=node.name)) or [ctx.store.commit_of(ref)]
+    commits = _commits(ctx, node.name, ref)
     low, high = 0, len(commits)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if differs(ctx.store.snapshot(commits[middle].id)) else (low, middle)
     return _at(ctx, node, commits[low])
+
+
+def _commits(ctx: Context, name: str, ref: str) -> list[Commit]:
+    """Return the commits that changed a table or computed it again, newest first."""
+    found: list[Commit] = []
+    last: tuple[Commit, object] | None = None
+    for commit in ctx.store.log(ref):
+        view = ctx.store.snapshot(commit.id)
+        state = (view.document(document_path(name)), view.table(name).id) if name in view else None
+        if last is not None and last[1] != state:
+            found.append(last[0])
+        last = (commit, state)
+        if state is None:
+            return found
+    return [*found, last[0]] if last is not None else found
 
 
 def _at(ctx: Context, node: Node, commit: Commit) -> Parting:
@@ -81,15 +96,16 @@ def _at(ctx: Context, node: Node, commit: Commit) -> Parting:
     if before is not None and before.output != as_computed(view, node.name, before.partials):
         words = f"{at}, which wrote to it after it was computed"
         return msgspec.structs.replace(made, words=words)
-    operation = ""
+    operation: str | None = None
     if commit.parents and mode in ("delta", "touched", ""):
         operation = _operation(ctx, node, view, ctx.store.snapshot(commit.parents[0]))
-    partial = _partial(ctx, node, view)
     how = {"delta": ", which followed changes", "touched": ", which computed touched keys again"}.get(mode, "")
-    how = how or (f", which computed it in {mode} mode" if mode else "")
-    parts = f"; it parts at `{operation}`" if operation else "; each operation follows its inputs rightly"
-    words = f"{at}{how}{parts if mode in ('delta', 'touched', '') else ''}"
-    return msgspec.structs.replace(made, operation=operation, words=words + (f"; {partial}" if partial else ""))
+    words = at + (how or (f", which computed it in {mode} mode" if mode else ""))
+    if operation is not None:
+        words += f"; it parts at `{operation}`" if operation else "; each operation follows its inputs rightly"
+    if partial := _partial(ctx, node, view):
+        words += f"; {partial}"
+    return msgspec.structs.replace(made, operation=operation or "", words=words)
 
 
 def _partial(ctx: Context, node: Node, view: View) -> str:
@@ -115,14 +131,17 @@ def _partial(ctx: Context, node: Node, view: View) -> str:
     return ""
 
 
-def _operation(ctx: Context, node: Node, after: View, earlier: View) -> str:
-    """Return the first operation whose rows before and changes do not add up to its rows after; empty if none."""
+def _operation(ctx: Context, node: Node, after: View, earlier: View) -> str | None:
+    """Return the first operation whose rows before and changes do not add up to its rows after.
+
+    Empty where there is none; None where the operations could not be looked at one by one.
+    """
     now, then = load_derivation(after, node.name), load_derivation(earlier, node.name)
     again = recomputed(ctx, after, node)
     if now is None or then is None or again.compiled is None or again.compiled.written is None:
-        return ""
+        return None
     if now.states.keys() != then.states.keys():
-        return ""
+        return None
     try:
         deltas = {
             name: after.delta_since(name, then.states[name])
@@ -130,16 +149,18 @@ def _operation(ctx: Context, node: Node, after: View, earlier: View) -> str:
             if name in after and after.table(name).id == now.states[name] != then.states[name]
         }
     except NotFound:
-        return ""
+        return None
     kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
+    unseen = False
     for part in _parts(again.compiled.written):
         try:
             wrong = _parts_ways(ctx, node, part, after, (then.states, now.states), deltas, kinds)
         except GristmillError:
+            unseen = True
             continue
         if wrong:
             return wrong
-    return ""
+    return None if unseen else ""
 
 
 def _parts(written: ibis.Table) -> Iterator[ibis.Table]:
@@ -147,7 +168,7 @@ def _parts(written: ibis.Table) -> Iterator[ibis.Table]:
     import ibis.expr.operations as ops
     from ibis.common.graph import Graph
 
-    order = Graph.from_bfs(written.op()).toposort()
+    order, _ = Graph.from_bfs(written.op()).toposort()
     skipped = (ops.UnboundTable, ops.JoinReference, ops.SelfReference)
     for op in order:
         if isinstance(op, ops.Relation) and not isinstance(op, skipped):
@@ -228,5 +249,3 @@ def _changed(ctx: Context, view: View, name: str, delta: Delta) -> str:
             compute.register(ctx.kernel.connection, known, image)
             parts.append(f"SELECT {columns}, {sign}::BIGINT AS _w FROM {quote(known)}")
     return " UNION ALL ".join(f"({part})" for part in parts)
-
-

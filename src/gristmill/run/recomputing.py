@@ -92,12 +92,10 @@ def recomputed(ctx: Context, view: View, node: Node) -> Recomputed:
         sql = _sql(ctx, compiled)
     if (why := _rules_moved(compiled, before, ctx, view)) is not None:
         return Recomputed(why=why)
-    return Recomputed(_kept(ctx, view, node, sql), "", ctx, before, compiled, behind)
+    return Recomputed(kept(ctx, view, node, sql), "", ctx, before, compiled, behind)
 
 
-def _inputs(
-    ctx: Context, view: View, node: Node, before: Derivation
-) -> tuple[Mapping[str, ScanPlan], Compiled, str]:
+def _inputs(ctx: Context, view: View, node: Node, before: Derivation) -> tuple[Mapping[str, ScanPlan], Compiled, str]:
     """Return how to read the inputs, the definition over them, and what has changed since the table was made."""
     from gristmill.model.arrow import fields_to_arrow
 
@@ -160,7 +158,7 @@ def _rules_moved(compiled: Compiled, before: Derivation, ctx: Context, view: Vie
     return None
 
 
-def _kept(ctx: Context, view: View, node: Node, sql: str) -> str:
+def kept(ctx: Context, view: View, node: Node, sql: str) -> str:
     """Return SQL without the rows that rules keep out of the table."""
     rules = _setting_aside(ctx, view, node)
     if not rules:
