@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gristmill.api.definitions import Definitions
 from gristmill.api.lineage import Follows
+from gristmill.api.parity import Proves
 from gristmill.api.results import PlanResult, RunResult
 from gristmill.define import Settings, load_modules, read_settings
 from gristmill.define.settings import FILE_NAME, branch_of
@@ -44,7 +45,7 @@ def up_to_date(
     return PlanResult(plan) if plan is not None else None
 
 
-class Project(Definitions, Follows):
+class Project(Definitions, Follows, Proves):
     """A folder with ``gristmill.toml``, the definitions in its modules, and its store.
 
     Args:

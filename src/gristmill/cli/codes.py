@@ -176,5 +176,7 @@ CODES: dict[str, str] = {
     "GM-U122": "Parameters are not supported on this connection: put the values into the expression.",
     "GM-U121": "A delimited file cannot hold lists, maps or structs. Export Parquet or NDJSON.",
     "GM-X000": "Something went wrong; the message says what.",
+    "GM-U140": "A share of keys lies between 0 and 1: 0.01 is every hundredth.",
+    "GM-U141": "Parity compares tables that the project computes; this is none.",
     "GM-X001": "Something went wrong that nobody foresaw. GRISTMILL_DEBUG=1 shows the whole trace; please report it.",
 }

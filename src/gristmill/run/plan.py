@@ -17,6 +17,7 @@ from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
+from gristmill.run.suspects import suspected
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -238,12 +239,15 @@ class _Planner:
             return f"reads {next(name for name in node.reads if name not in known)}, which is not there yet", _FULL
         compiled = compile_node(self.ctx, node, self.snapshot, known)
         self.schemas[node.name] = output_schema(self.ctx, compiled, known) or self._stored_schema(node.name)
-        reason = compiled.derivation.reason(before)
+        doubted = suspected(self.ctx.store, self.snapshot, node.name)
+        reason = compiled.derivation.reason(before) or doubted
         affected = [name for name in node.inputs if name in self.acting]
         if not reason and affected:
             reason = f"reads {affected[0]}"
         if not reason or node.kind not in ("table", "sql", "step"):
             return reason, _FULL
+        if doubted:
+            return reason, Way("full", doubted)
         return reason, way(self.ctx, self.snapshot, compiled, before, acting=affected)
 
 

@@ -22,11 +22,13 @@ from gristmill.run.incremental import Way, follow, way
 from gristmill.run.landing import land
 from gristmill.run.memo import adopt, entry
 from gristmill.run.models import predict, train
+from gristmill.run.parity import followed_share
 from gristmill.run.partials import as_computed
 from gristmill.run.plan import Step
 from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import StageRecord
 from gristmill.run.rules import rules_of, write_checks
+from gristmill.run.suspects import cleared, suspected
 from gristmill.run.tables import compute_table
 from gristmill.run.witnesses import dump_witnesses, witnesses_path
 
@@ -173,7 +175,8 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
     compiled = compile_node(ctx, node, tx, schemas)
     before = load_derivation(tx, node.name)
-    reason = compiled.derivation.reason(before)
+    doubted = suspected(ctx.store, tx, node.name)
+    reason = compiled.derivation.reason(before) or doubted
     if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
         assert before is not None
         outcome = _recheck(ctx, tx, node, reason, run, progress)
@@ -182,20 +185,22 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     if not reason:
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "nothing it reads changed", rows, False
-    if (there := adopt(ctx.store, tx, node, compiled.derivation.fingerprint)) is not None:
+    if not doubted and (there := adopt(ctx.store, tx, node, compiled.derivation.fingerprint)) is not None:
         _note(tx, compiled, there.partials, clean=there.clean)
         tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
         write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "the same was computed before", rows, True
-    found = way(ctx, tx, compiled, before)
+    found = Way("full") if doubted else way(ctx, tx, compiled, before)
     if found.follows and before is not None:
-        followed = _follow(ctx, tx, compiled, found, before, reason, progress)
+        followed = _follow(ctx, run, tx, compiled, found, before, reason, progress)
         if followed is not None:
             return followed
     mode = "train" if node.kind == "model" else "full"
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
     before_id = tx.table(node.name).id if node.name in tx else None
+    if doubted:
+        cleared(ctx.store, tx, node.name)
     rows = _compute(ctx, tx, compiled, run, progress)
     write_checks(ctx, tx, node)
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
@@ -206,7 +211,14 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
 
 
 def _follow(
-    ctx: Context, tx: Transaction, compiled: Compiled, found: Way, before: Derivation, reason: str, progress: Progress
+    ctx: Context,
+    run: str,
+    tx: Transaction,
+    compiled: Compiled,
+    found: Way,
+    before: Derivation,
+    reason: str,
+    progress: Progress,
 ) -> Outcome | None:
     """Bring a table up to date by its inputs' changes; None where only a full computation can tell."""
     node = compiled.node
@@ -214,8 +226,9 @@ def _follow(
     followed = follow(ctx, tx, compiled, found, rules_of(ctx, node, tx))
     if followed is None:
         return None
-    progress.findings += followed.findings
-    if any(finding.blocks for finding in followed.findings):
+    findings = (*followed.findings, *followed_share(ctx, run, tx, compiled))
+    progress.findings += findings
+    if any(finding.blocks for finding in findings):
         progress.broken.add(node.name)
     write_checks(ctx, tx, node)
     _note(tx, compiled, before.partials, clean=followed.clean)

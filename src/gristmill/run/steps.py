@@ -21,7 +21,7 @@ from gristmill.run.frames import as_arrow, as_frame, call, read_input
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from gristmill.store import Staged, Transaction
+    from gristmill.store import Staged, Transaction, View
 
 CHUNK_ROWS = 65_536
 _SAMPLE_ROWS = 200
@@ -56,7 +56,7 @@ def _called(ctx: Context, node: Node, frames: Sequence[object], schema: pa.Schem
     return as_arrow(node, call(node, node.function, frames, ctx.parameters_of(node)), schema)
 
 
-def chunked(tx: Transaction, node: Node, source: str) -> Iterator[pa.Table]:
+def chunked(tx: View, node: Node, source: str) -> Iterator[pa.Table]:
     """Yield the input in chunks; for a step per group each holds whole groups, in the order of the key."""
     import pyarrow as pa
 

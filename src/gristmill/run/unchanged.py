@@ -126,6 +126,12 @@ def recall(
     return Plan(on=on, commit=found.commit, steps=steps)
 
 
+def forget(store: Store) -> None:
+    """Forget every empty plan, because something else than what they rested on says that there is work."""
+    for key, _ in list(store.records.items(KIND)):
+        store.records.delete(KIND, key)
+
+
 def _same_code(root: Path, found: Note) -> bool:
     return (
         all(file_digest(root / path) == digest for path, digest in found.files.items())

@@ -1,0 +1,15 @@
+"""Random definitions over random histories, through the whole system: parity holds after every run.
+
+``bench/parity.py`` plays thousands; histories that once failed stand here by name.
+"""
+
+import pytest
+
+from tests.histories import play, random_history
+
+SEEDS = range(5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_table_is_what_a_full_run_gives(seed: int) -> None:
+    play(seed, random_history(seed), follow=seed % 4 != 3)
