@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "contract": "infer, show or check contracts",
         "quarantine": "list, show, fix, retry or drop rows set aside",
     },
+    "Streams": {"stream": "follow streams, batch after batch"},
     "Root cause": {"blame": "say which commit last set each cell of a row"},
     "Interop": {
         "import": "take a table from elsewhere into the store",
