@@ -45,6 +45,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "quarantine": "list, show, fix, retry or drop rows set aside",
     },
     "Streams": {
+        "stream": "follow streams, batch after batch",
         "parity": "prove that stored tables are what their definitions give",
         "schedule": "list schedules, start runs when they are due, or write them for another scheduler",
     },
