@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gristmill.connect import files as files
     from gristmill.connect import frame as frame
     from gristmill.connect import http as http
+    from gristmill.connect import kafka as kafka
     from gristmill.connect import query as query
     from gristmill.connect import redis_stream as redis_stream
     from gristmill.connect import tail as tail
@@ -53,6 +54,7 @@ _HOME = {
     "hash": "gristmill.algebra",
     "http": "gristmill.connect",
     "ibis_connection": "gristmill.api.expressions",
+    "kafka": "gristmill.connect",
     "late": "gristmill.define",
     "open": "gristmill.api.stores",
     "query": "gristmill.connect",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gristmill.connect.file_export import Exported, export
     from gristmill.connect.file_source import FilesSource, files
     from gristmill.connect.frame_source import FrameSource, frame
+    from gristmill.connect.kafka_source import KafkaSource, kafka
     from gristmill.connect.query_source import QuerySource, query
     from gristmill.connect.redis_stream import RedisSource, redis_stream
     from gristmill.connect.sinks import HttpSink, Outgoing, SinkTarget, SinkWriter, http
@@ -37,6 +38,8 @@ _HOMES = {
     "QuerySource": "query_source",
     "query": "query_source",
     **dict.fromkeys(("HttpSink", "Outgoing", "SinkTarget", "SinkWriter", "http"), "sinks"),
+    "KafkaSource": "kafka_source",
+    "kafka": "kafka_source",
     "Polled": "stream_values",
     "Reader": "stream_values",
     "RedisSource": "redis_stream",
@@ -56,6 +59,7 @@ __all__ = [
     "Found",
     "FrameSource",
     "HttpSink",
+    "KafkaSource",
     "Outgoing",
     "Polled",
     "QuerySource",
@@ -74,6 +78,7 @@ __all__ = [
     "frame",
     "http",
     "is_database",
+    "kafka",
     "query",
     "redis_stream",
     "tail",
