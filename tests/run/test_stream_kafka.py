@@ -25,7 +25,7 @@ Produce = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def mock() -> Iterator[tuple[str, Produce]]:
+def mock() -> tuple[str, Produce]:
     from confluent_kafka import Producer
 
     producer = Producer({"test.mock.num.brokers": 1, "log_level": 0})
@@ -36,7 +36,7 @@ def mock() -> Iterator[tuple[str, Produce]]:
             producer.produce(topic, value, key=key)
         assert producer.flush(10) == 0
 
-    yield f"{broker.host}:{broker.port}", produce
+    return f"{broker.host}:{broker.port}", produce
 
 
 @pytest.fixture

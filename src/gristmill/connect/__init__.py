@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from gristmill.connect.file_source import FilesSource, files
     from gristmill.connect.frame_source import FrameSource, frame
     from gristmill.connect.kafka_source import KafkaSource, kafka
+    from gristmill.connect.push_source import PushSource, push
     from gristmill.connect.query_source import QuerySource, query
     from gristmill.connect.redis_stream import RedisSource, redis_stream
+    from gristmill.connect.replay_source import ReplaySource, replay
     from gristmill.connect.sinks import HttpSink, Outgoing, SinkTarget, SinkWriter, http
     from gristmill.connect.stream_values import Polled, Reader, StreamConnector
     from gristmill.connect.tail_source import TailSource, tail
@@ -40,6 +42,10 @@ _HOMES = {
     **dict.fromkeys(("HttpSink", "Outgoing", "SinkTarget", "SinkWriter", "http"), "sinks"),
     "KafkaSource": "kafka_source",
     "kafka": "kafka_source",
+    "PushSource": "push_source",
+    "push": "push_source",
+    "ReplaySource": "replay_source",
+    "replay": "replay_source",
     "Polled": "stream_values",
     "Reader": "stream_values",
     "RedisSource": "redis_stream",
@@ -62,10 +68,12 @@ __all__ = [
     "KafkaSource",
     "Outgoing",
     "Polled",
+    "PushSource",
     "QuerySource",
     "Reader",
     "RedisSource",
     "Reject",
+    "ReplaySource",
     "Shape",
     "SinkTarget",
     "SinkWriter",
@@ -79,8 +87,10 @@ __all__ = [
     "http",
     "is_database",
     "kafka",
+    "push",
     "query",
     "redis_stream",
+    "replay",
     "tail",
 ]
 
