@@ -32,6 +32,7 @@ class Context:
         workers: how many processes may run steps.
         set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
         code: states of the code behind definitions, by file, as this run found them.
+        made: what was made of definitions before, by what it was made from; a stream asks for it again every batch.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class Context:
     workers: int = 1
     set_aside: frozenset[tuple[str, str]] = frozenset()
     code: dict[str, CodeState] = field(default_factory=dict)
+    made: dict[tuple[str, ...], object] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:

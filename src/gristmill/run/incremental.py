@@ -96,7 +96,7 @@ def way(
     for name, delta in deltas.items():
         if delta.rebuilt or delta.schema_changed:
             return Way("full", f"{name} has other columns" if delta.schema_changed else f"{name} was made anew")
-    maintained = _maintained(compiled, deltas, acting)
+    maintained = _maintained(ctx, compiled, deltas, acting)
     if maintained.changes is None or maintained.mode in ("full", "reuse"):
         return Way("full", maintained.why)
     if (why := settled(view, node.name, maintained, before)) is not None:
@@ -127,13 +127,17 @@ def _blocked(
     return None
 
 
-def _maintained(compiled: Compiled, deltas: Mapping[str, Delta], acting: Collection[str]) -> Maintained:
+def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], acting: Collection[str]) -> Maintained:
     from gristmill.algebra import maintain
 
     assert compiled.written is not None
     kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
     kinds |= dict.fromkeys(set(acting) & set(compiled.node.reads), "inserts")
-    return maintain(compiled.written, kinds, name=compiled.node.name)  # type: ignore[arg-type]
+    key = ("maintain", compiled.node.name, compiled.derivation.definition, repr(sorted(kinds.items())))
+    known = ctx.made.get(key)
+    if known is None:
+        known = ctx.made[key] = maintain(compiled.written, kinds, name=compiled.node.name)  # type: ignore[arg-type]
+    return known  # type: ignore[return-value]
 
 
 def _too_much(view: View, name: str, maintained: Maintained, deltas: Mapping[str, Delta]) -> str:
