@@ -44,7 +44,7 @@ def postgres_server() -> Iterator[str]:
     user = _other_user() if os.geteuid() == 0 else None
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
-    port = _free_port()
+    port = free_port()
     data = folder / "data"
     _run(programs / "initdb", "-D", data, "-U", "gristmill", "-A", "trust", "-E", "UTF8", "--no-locale", user=user)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
@@ -73,7 +73,8 @@ def _other_user() -> pwd.struct_passwd:
     raise AssertionError
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens at now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

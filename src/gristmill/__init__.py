@@ -30,8 +30,14 @@ if TYPE_CHECKING:
     from gristmill.api.tracking import track as track
     from gristmill.connect import files as files
     from gristmill.connect import frame as frame
+    from gristmill.connect import http as http
     from gristmill.connect import query as query
+    from gristmill.connect import redis_stream as redis_stream
+    from gristmill.connect import tail as tail
     from gristmill.contracts import rules as rules
+    from gristmill.define import changes as changes
+    from gristmill.define import event_time as event_time
+    from gristmill.define import late as late
     from gristmill.errors import GristmillError as GristmillError
 
 _HOME = {
@@ -39,17 +45,23 @@ _HOME = {
     "Project": "gristmill.api.project",
     "asof_join": "gristmill.algebra",
     "Store": "gristmill.api.stores",
+    "changes": "gristmill.define",
     "check": "gristmill.api.checking",
+    "event_time": "gristmill.define",
     "files": "gristmill.connect",
     "frame": "gristmill.connect",
     "hash": "gristmill.algebra",
+    "http": "gristmill.connect",
     "ibis_connection": "gristmill.api.expressions",
+    "late": "gristmill.define",
     "open": "gristmill.api.stores",
     "query": "gristmill.connect",
+    "redis_stream": "gristmill.connect",
     "row_random": "gristmill.algebra",
     "rules": "gristmill.contracts",
     "run_time": "gristmill.algebra",
     "split": "gristmill.algebra",
+    "tail": "gristmill.connect",
     "track": "gristmill.api.tracking",
 }
 

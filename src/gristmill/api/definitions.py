@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gristmill.define import Graph, Node, Place, Settings, check_signature, place_of, place_of_caller, read_settings
+from gristmill.define import (
+    Changes,
+    EventTime,
+    Graph,
+    Late,
+    Node,
+    Place,
+    Settings,
+    Sink,
+    check_signature,
+    place_of,
+    place_of_caller,
+    read_settings,
+)
 from gristmill.define.settings import FILE_NAME
+from gristmill.define.streams import Accepts, SideConnector, check_stream, late_policy
 from gristmill.errors import DefinitionError
 
 if TYPE_CHECKING:
+    from gristmill.connect import SinkTarget
     from gristmill.define.nodes import Connector, Grain
     from gristmill.model.rules import Rule
 
@@ -54,6 +70,9 @@ class Definitions:
         rules: Sequence[Rule] = (),
         contract: str | None = None,
         cluster_by: Columns = (),
+        event_time: str | EventTime | None = None,
+        late: Late | None = None,
+        changes: Changes | None = None,
     ) -> Source:
         """Define a source: what a connector delivers, landed as a table.
 
@@ -65,20 +84,57 @@ class Definitions:
             rules: what must hold for its rows.
             contract: path of its ODCS document.
             cluster_by: columns by which rows are ordered in files.
+            event_time: for a stream: the column that says when a row was true, or ``gm.event_time(...)``.
+            late: for a stream with an event time: ``gm.late.correct()`` (default), ``.side()`` or ``.drop(...)``.
+            changes: for a stream with a key: ``gm.changes(...)``, where messages set and delete keys.
         """
-        self.graph.add(
-            Node(
-                name=name,
-                kind="source",
-                place=place_of_caller(self.root),
-                connector=connector,
-                key=_columns(key) or tuple(getattr(connector, "key", ())),
-                rules=tuple(rules),
-                contract=contract,
-                cluster_by=_columns(cluster_by),
-            )
+        node = Node(
+            name=name,
+            kind="source",
+            place=place_of_caller(self.root),
+            connector=connector,
+            key=_columns(key) or tuple(getattr(connector, "key", ())),
+            rules=tuple(rules),
+            contract=contract,
+            cluster_by=_columns(cluster_by),
+            event_time=EventTime(column=event_time) if isinstance(event_time, str) else event_time,
+            late=late_policy(name, late),
+            changes=changes,
         )
+        check_stream(node)
+        self.graph.add(node)
+        if node.late.policy == "side":
+            self.graph.add(_side_of(node))
         return Source(name)
+
+    def sink(
+        self,
+        name: str,
+        *,
+        reads: Readable,
+        to: SinkTarget,
+        accepts: Accepts = "corrections",
+        final: str = "",
+    ) -> None:
+        """Define a sink: the changes of a table leave for elsewhere, each at least once and with an id of its own.
+
+        Args:
+            name: what its pointer is called.
+            reads: the table.
+            to: ``gm.kafka(...)``, ``gm.redis_stream(...)``, ``gm.http(...)``, or ``gm.files("outbox/*.ndjson")``.
+            accepts: ``corrections``: every insert, update and delete; ``final``: only rows that will not change.
+            final: for ``final``: the column of the table that must be behind the watermark, such as a window's end.
+        """
+        place = place_of_caller(self.root)
+        if accepts not in ("corrections", "final") or (accepts == "final") != bool(final):
+            raise DefinitionError(
+                f"the sink `{name}` does not say what it accepts",
+                code="GM-P141",
+                where=str(place),
+                hint='accepts="corrections", or accepts="final" with final="COLUMN"',
+            )
+        (table,) = _names([reads])
+        self.graph.add_sink(Sink(name=name, reads=table, target=to, accepts=accepts, final=final, place=place))
 
     def table(
         self,
@@ -270,6 +326,12 @@ class Definitions:
             return _named(function, name)
 
         return decorate
+
+
+def _side_of(node: Node) -> Node:
+    """Return the table of a source's late rows, which other definitions may read."""
+    plain = replace(node, key=(), rules=(), contract=None, event_time=None, late=Late(), changes=None)
+    return replace(plain, name=node.late.table, connector=SideConnector(node.name))
 
 
 def _folder_of_caller() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -209,6 +209,56 @@ class Project(Definitions, Follows, Proves):
         return self._execute(
             Request(on=self.branch(into), merge=source, message=message or f"merge {source}"), None, listener
         )
+
+    def stream(
+        self,
+        select: Sequence[str] = (),
+        *,
+        on: str | None = None,
+        start: str = "earliest",
+        until_end: bool = False,
+        latency_s: float = 0.5,
+        max_rows: int = 100_000,
+        max_bytes: int = 64 * 2**20,
+        params: Mapping[str, object] | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        listener: Listener = silent,
+    ) -> int:
+        """Follow the project's streams: land what comes, bring up what follows from it, commit, batch after batch.
+
+        Args:
+            select: selectors of tables to keep up, with what they need; empty means all that follow from a stream.
+            on: the branch; a new one is made from ``main``.
+            start: where partitions begin that were never read: ``earliest``, ``latest``, an offset, a moment.
+            until_end: whether to stop at the end that the sources have now.
+            latency_s: how long a record should wait at most, about, until it is in a commit.
+            max_rows: rows in one batch at most.
+            max_bytes: bytes in one batch at most.
+            params: values for keyword parameters of definitions.
+            stop: asked between batches whether to stop.
+            listener: takes the events as they happen.
+
+        Returns how many records came.
+
+        Raises:
+            CheckFailed: a check said no; everything before that batch is committed.
+            Conflict: another stream took over.
+            DataError: something was lost at a source before it was read.
+        """
+        from gristmill.run.streaming.loop import Flow, stream
+
+        flow = Flow(
+            on=self.branch(on),
+            select=select,
+            start=start,
+            until_end=until_end,
+            latency_s=latency_s,
+            max_rows=max_rows,
+            max_bytes=max_bytes,
+            stop=stop,
+        )
+        with self.context(parameters=params, listener=listener) as ctx:
+            return stream(ctx, flow).rows
 
     def _execute(self, request: Request, params: Mapping[str, object] | None, listener: Listener) -> RunResult:
         from gristmill.run.execute import execute

@@ -212,7 +212,14 @@ class Writer:
         return self.snapshot().sql(query)
 
     def create_table(
-        self, name: str, schema: pa.Schema, *, key: str | Sequence[str] = (), cluster_by: str | Sequence[str] = ()
+        self,
+        name: str,
+        schema: pa.Schema,
+        *,
+        key: str | Sequence[str] = (),
+        cluster_by: str | Sequence[str] = (),
+        partition_by: str | Sequence[str] = (),
+        codec: str | None = None,
     ) -> Table:
         """Make a table and return it.
 
@@ -221,9 +228,19 @@ class Writer:
             schema: its columns.
             key: columns that identify a row.
             cluster_by: columns by which rows are ordered in files.
+            partition_by: what files are divided by: columns, or terms such as ``day(at)``, ``month(at)``,
+                ``bucket(16, id)`` and ``truncate(4, name)``. A scan that names a column opens only the files of
+                the partitions that can hold its rows.
+            codec: how files are compressed: zstd (the default), snappy, gzip or none.
+
+        >>> import tempfile, pyarrow as pa, gristmill as gm
+        >>> main = gm.open(tempfile.mkdtemp() + "/store", create=True)["main"]
+        >>> schema = pa.schema({"at": pa.timestamp("us"), "id": pa.int64()})
+        >>> main.create_table("events", schema, partition_by=["day(at)", "bucket(16, id)"]).partition_by
+        ('day(at)', 'bucket(16, id)')
         """
         with self.transaction(f"create {name}") as tx:
-            tx.create_table(name, schema, key=key, cluster_by=cluster_by)
+            tx.create_table(name, schema, key=key, cluster_by=cluster_by, partition_by=partition_by, codec=codec)
         return self[name]
 
     @contextmanager
@@ -254,10 +271,20 @@ class Changes:
         return name in self._tx
 
     def create_table(
-        self, name: str, schema: pa.Schema, *, key: str | Sequence[str] = (), cluster_by: str | Sequence[str] = ()
+        self,
+        name: str,
+        schema: pa.Schema,
+        *,
+        key: str | Sequence[str] = (),
+        cluster_by: str | Sequence[str] = (),
+        partition_by: str | Sequence[str] = (),
+        codec: str | None = None,
     ) -> ChangingTable:
         """Make a table within the transaction."""
-        self._tx.create_table(name, schema, key=_names(key), cluster_by=_names(cluster_by))
+        divided = _names(partition_by)
+        self._tx.create_table(
+            name, schema, key=_names(key), cluster_by=_names(cluster_by), partition_by=divided, codec=codec
+        )
         return self[name]
 
     def drop_table(self, name: str) -> None:

@@ -222,6 +222,25 @@ class Table(Scan):
         return self._pinned.table(self.name).key
 
     @property
+    def partition_by(self) -> tuple[str, ...]:
+        """What its files are divided by."""
+        return self._pinned.table(self.name).partition_by
+
+    def set_partitioning(self, *terms: str, message: str = "") -> str:
+        """Divide new files by these terms, or by nothing; see ``create_table``. Returns the commit.
+
+        Nothing is rewritten: files that are there are still found by the partitions they were written into.
+        """
+        from gristmill.model.changes import SetPartitioning
+
+        message = message or f"partition {self.name}"
+        with self.engine.begin(self._writable(), message=message, at=self.commit) as tx:
+            tx.alter(self.name, SetPartitioning(terms))
+        assert tx.result is not None
+        self._pin(self.engine.snapshot(tx.result))
+        return tx.result
+
+    @property
     def commit(self) -> str:
         """The commit at which the handle reads."""
         return self._pinned.commit.id

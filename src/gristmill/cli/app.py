@@ -44,7 +44,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "contract": "infer, show or check contracts",
         "quarantine": "list, show, fix, retry or drop rows set aside",
     },
-    "Streams": {"parity": "prove that stored tables are what their definitions give"},
+    "Streams": {
+        "stream": "follow streams, batch after batch",
+        "parity": "prove that stored tables are what their definitions give",
+        "schedule": "list schedules, start runs when they are due, or write them for another scheduler",
+    },
     "Root cause": {"blame": "say which commit last set each cell of a row"},
     "Interop": {
         "import": "take a table from elsewhere into the store",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from gristmill.connect.file_source import FilesSource, files
     from gristmill.connect.frame_source import FrameSource, frame
     from gristmill.connect.query_source import QuerySource, query
+    from gristmill.connect.redis_stream import RedisSource, redis_stream
+    from gristmill.connect.sinks import HttpSink, Outgoing, SinkTarget, SinkWriter, http
+    from gristmill.connect.stream_values import Polled, Reader, StreamConnector
+    from gristmill.connect.tail_source import TailSource, tail
     from gristmill.connect.values import Chunk, Column, Dialect, Found, Reject, Shape, UnitRows
 
 _HOMES = {
@@ -32,6 +36,14 @@ _HOMES = {
     "frame": "frame_source",
     "QuerySource": "query_source",
     "query": "query_source",
+    **dict.fromkeys(("HttpSink", "Outgoing", "SinkTarget", "SinkWriter", "http"), "sinks"),
+    "Polled": "stream_values",
+    "Reader": "stream_values",
+    "RedisSource": "redis_stream",
+    "redis_stream": "redis_stream",
+    "StreamConnector": "stream_values",
+    "TailSource": "tail_source",
+    "tail": "tail_source",
     **dict.fromkeys(("Chunk", "Column", "Dialect", "Found", "Reject", "Shape", "UnitRows"), "values"),
 }
 
@@ -43,16 +55,28 @@ __all__ = [
     "FilesSource",
     "Found",
     "FrameSource",
+    "HttpSink",
+    "Outgoing",
+    "Polled",
     "QuerySource",
+    "Reader",
+    "RedisSource",
     "Reject",
     "Shape",
+    "SinkTarget",
+    "SinkWriter",
+    "StreamConnector",
+    "TailSource",
     "UnitRows",
     "export",
     "export_table_to_database",
     "files",
     "frame",
+    "http",
     "is_database",
     "query",
+    "redis_stream",
+    "tail",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -12,6 +12,9 @@ from gristmill.connect.places import CODECS, Content, Seen, digest_of, listed
 from gristmill.connect.values import Declared, Found, Shape, UnitRows
 from gristmill.errors import DataError, UsageError, did_you_mean
 from gristmill.model.units import Unit
+
+if TYPE_CHECKING:
+    from gristmill.connect.sinks import SinkWriter
 
 FORMATS = {
     "csv": (".csv", ".tsv", ".tab", ".txt"),
@@ -127,6 +130,16 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
         from gristmill.connect.file_units import open_unit
 
         return open_unit(self, root, found, shape, number)
+
+    def writer(self, root: Path) -> SinkWriter:
+        """Return what writes a sink's messages as files of JSON lines, for a pattern such as ``outbox/*.ndjson``.
+
+        Raises:
+            UsageError: the pattern names no files that could be written.
+        """
+        from gristmill.connect.sinks import FilesWriter
+
+        return FilesWriter(root, self.pattern)
 
     def content(self, root: Path, name: str, expected: str | None = None) -> Content:
         """Return the decompressed content of one file; ``expected`` is the digest it must have."""

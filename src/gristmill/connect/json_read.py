@@ -40,7 +40,7 @@ class JsonInference:
                 self.rows += 1
                 for name, value in record.items():
                     self.columns.setdefault(name, Seen()).see(value)
-                    if type(value) is str and _writable(value):
+                    if type(value) is str and writable(value):
                         words.setdefault(name, []).append(value)
             for name, cells in words.items():
                 self.columns[name].see_texts(cells)
@@ -59,7 +59,8 @@ def _record(text: Text) -> dict[str, object] | str:
     return value
 
 
-def _writable(text: str) -> bool:
+def writable(text: str) -> bool:
+    """Whether a text can be written as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
 
 from gristmill.define.nodes import Node
+from gristmill.define.streams import Sink
 from gristmill.errors import DefinitionError, UsageError, did_you_mean
 
 
@@ -25,6 +26,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
+        self.sinks: dict[str, Sink] = {}
 
     def __contains__(self, name: object) -> bool:
         return name in self._nodes
@@ -55,6 +57,18 @@ class Graph:
                 hint="give one of them another name",
             )
         self._nodes[node.name] = node
+
+    def add_sink(self, sink: Sink) -> None:
+        """Take a sink; a second one of the same name is a DefinitionError."""
+        first = self.sinks.get(sink.name)
+        if first is not None and first.place != sink.place:
+            raise DefinitionError(
+                f"the sink `{sink.name}` is defined twice: {first.place} and {sink.place}",
+                code="GM-P003",
+                where=str(sink.place),
+                hint="give one of them another name",
+            )
+        self.sinks[sink.name] = sink
 
     def order(self, *, after: Mapping[str, Collection[str]] | None = None) -> list[Node]:
         """Return the nodes so that inputs come first; ties keep the order of definition.

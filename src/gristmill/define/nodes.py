@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from gristmill.define.streams import Changes, EventTime, Late
 from gristmill.model.rules import Rule
 from gristmill.model.units import Unit
 
@@ -76,6 +77,9 @@ class Node:
         parameters: keyword-only parameters of the function with their defaults.
         environment: names of environment variables that the result depends on.
         files: files, relative to the project, that the result depends on.
+        event_time: for a source: when its rows were true.
+        late: for a source: what becomes of rows behind the watermark.
+        changes: for a source: how its rows say what became of a key.
     """
 
     name: str
@@ -97,6 +101,9 @@ class Node:
     parameters: Mapping[str, object] = field(default_factory=dict)
     environment: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    event_time: EventTime | None = None
+    late: Late = field(default_factory=Late)
+    changes: Changes | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

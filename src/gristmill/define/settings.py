@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -51,6 +52,35 @@ class NotifySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     url: str | None = None
 
 
+class ScheduleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[schedule.NAME]`` table: when to run what.
+
+    Args:
+        cron: five fields, as in crontab.
+        zone: the time zone that ``cron`` is meant in, such as ``Europe/Berlin``.
+        on_commit: tables; a commit that changes one of them starts a run.
+        on_file: whether something new in a source starts a run.
+        fresh: by table, how old its last good run may be, such as ``2h``.
+        select: selectors of what to run; empty means everything.
+        on: the branch.
+        catch_up: what happens to times that passed while nothing ran: ``once`` (one run for all of them), ``all``
+            (one for each) or ``skip``.
+        timeout: how long a run may take; it is stopped after that.
+        retries: how often a run is tried again that broke off (a refusal is not tried again).
+    """
+
+    cron: str | None = None
+    zone: str = "UTC"
+    on_commit: tuple[str, ...] = ()
+    on_file: bool = False
+    fresh: dict[str, str] = {}
+    select: tuple[str, ...] = ()
+    on: str | None = None
+    catch_up: Literal["once", "all", "skip"] = "once"
+    timeout: str | None = None
+    retries: int = 0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of a project, one environment's overrides applied.
 
@@ -62,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: StoreSettings = StoreSettings()
     run: RunSettings = RunSettings()
     notify: NotifySettings = NotifySettings()
+    schedule: dict[str, ScheduleSettings] = {}
     environment: str = ""
 
 
@@ -92,7 +123,7 @@ def read_settings(root: Path, *, environment: str | None = None) -> Settings:
             code="GM-P006",
             where=str(path),
             hint="known tables: [project] name modules branch, [store] url data, [run] memory_gib threads "
-            "workers retries max_quarantine parity, [notify] url, [env.NAME]",
+            "workers retries max_quarantine parity, [notify] url, [schedule.NAME], [env.NAME]",
         ) from error
 
 

@@ -63,6 +63,23 @@ class SetKey(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
 
 
+class SetPartitioning(msgspec.Struct, frozen=True):
+    """Divide new files by these terms (``country``, ``day(at)``, ``bucket(16, id)``, ...), or by nothing.
+
+    Files that are there stay as they are, and are still found by the partitions they were written into.
+    """
+
+    terms: tuple[str, ...]
+
+
 Change: TypeAlias = (
-    AddColumn | DropColumn | RenameColumn | WidenColumn | ReorderColumns | SetRequired | SetProperties | SetKey
+    AddColumn
+    | DropColumn
+    | RenameColumn
+    | WidenColumn
+    | ReorderColumns
+    | SetRequired
+    | SetProperties
+    | SetKey
+    | SetPartitioning
 )

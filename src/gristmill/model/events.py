@@ -120,6 +120,80 @@ class RunFailed(Event, frozen=True, kw_only=True):
     code: str
 
 
+class SourceFlow(msgspec.Struct, frozen=True, kw_only=True):
+    """How one source of a stream stands.
+
+    Args:
+        name: the source.
+        partitions: how many partitions have come.
+        lag: how much still waits (messages; bytes for files); None where that cannot be told.
+        watermark_us: event time up to which its rows are final, microseconds since 1970.
+        rows: rows that came since the stream began.
+        late: late rows since the source was first landed.
+        quarantined: rows set aside since the source was first landed.
+    """
+
+    name: str
+    partitions: int
+    lag: int | None
+    watermark_us: int | None
+    rows: int
+    late: int
+    quarantined: int
+
+
+class StreamStarted(Event, frozen=True, kw_only=True):
+    """A stream begins to follow its sources; ``epoch`` is the writer's number."""
+
+    on: str
+    sources: list[str]
+    tables: list[str]
+    epochs: dict[str, int]
+
+
+class BatchCommitted(Event, frozen=True, kw_only=True):
+    """A micro-batch reached its branch as one commit.
+
+    Args:
+        on: the branch.
+        commit: the commit.
+        rows: records that came with it.
+        wall_s: seconds from its first record to the commit.
+        rows_per_s: rows a second, of late.
+        state_rows: rows in the tables that the stream keeps.
+        sources: how each source stands.
+        sent: messages that sinks took since the stream began, by sink.
+    """
+
+    on: str
+    commit: str
+    rows: int
+    wall_s: float
+    rows_per_s: float
+    state_rows: int
+    sources: list[SourceFlow]
+    sent: dict[str, int] = {}
+
+
+class StreamWaiting(Event, frozen=True, kw_only=True):
+    """Something outside does not answer; the stream tries again after a pause."""
+
+    name: str
+    attempt: int
+    wait_s: float
+    message: str
+
+
+class StreamStopped(Event, frozen=True, kw_only=True):
+    """A stream has ended; everything that came is in the commit."""
+
+    on: str
+    commit: str
+    rows: int
+    batches: int
+    reason: str
+
+
 AnyEvent = (
     RunStarted
     | StageStarted
@@ -133,6 +207,10 @@ AnyEvent = (
     | Published
     | NothingToDo
     | RunFailed
+    | StreamStarted
+    | BatchCommitted
+    | StreamWaiting
+    | StreamStopped
 )
 
 Listener = Callable[[Event], None]

@@ -72,6 +72,7 @@ class Delivery:
         found: what was found about the delivery already.
         stored: relation of the table's other rows, which stay; None where there are none.
         raw: gives the text of rows as delivered, by unit and first line, where there is text.
+        small: whether the rows are a small part of what their units bring, whose shares say little.
     """
 
     units: Mapping[int, Unit] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Delivery:
     found: tuple[Finding, ...] = ()
     stored: str | None = None
     raw: Callable[[Mapping[int, Sequence[int]]], Mapping[tuple[int, int], str]] | None = None
+    small: bool = False
 
 
 def check_staged(
@@ -170,11 +172,12 @@ def attended(
     most = ctx.settings.run.max_quarantine if limit is None else limit
     found = [*delivery.found, *(_with_origin(finding, delivery) for finding in findings)]
     table = node.name
-    changed = _changed_types(table, delivery, most)
+    changed = [] if delivery.small else _changed_types(table, delivery, most)
     found += changed
     found += _unfit(table, delivery, {finding.rule.columns[0] for finding in changed})
     wanted = sum(finding.quarantined for finding in found if (table, finding.rule.code) in ctx.set_aside)
-    found += _breaker(table, aside - wanted - sum(finding.failed_rows for finding in changed), total, most)
+    if not delivery.small:
+        found += breaker(table, aside - wanted - sum(finding.failed_rows for finding in changed), total, most)
     accepted = load_acceptances(tx)
     judged = [accept(finding, accepted, ctx.run_time_us) for finding in found]
     attended = sighted(ctx, tx, node, judged, delivered=delivery.fresh)
@@ -318,7 +321,7 @@ def _unfit(table: str, delivery: Delivery, told: Collection[str]) -> list[Findin
     return found
 
 
-def _breaker(table: str, aside: int, total: int, limit: float) -> list[Finding]:
+def breaker(table: str, aside: int, total: int, limit: float) -> list[Finding]:
     """Many rows set aside at once are a broken delivery, not dirty rows: block."""
     if aside <= 0 or aside <= limit * total:
         return []

@@ -129,7 +129,7 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
             ctx.listener(Assumed(name=node.name, text=text))
         try:
             tx.create_table(
-                node.name, _table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
+                node.name, table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
             )
         except DataError as error:
             error.where = error.where or _culprit(ctx, node, there.fresh)
@@ -188,7 +188,7 @@ def _land_units(
         for unit in reading.units().values()
     }
     for unit in landed.values():
-        _assert_balanced(node.name, unit)
+        assert_balanced(node.name, unit)
         ctx.listener(UnitLanded(source=node.name, unit=unit.name, ledger=unit.ledger))
     tx.put_units(node.name, without_old_sets({**known, **landed}))
     tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
@@ -221,7 +221,8 @@ def release(store: Store, branch: str, source: str, names: Sequence[str]) -> str
     return tx.commit()
 
 
-def _table_schema(shape: Shape) -> pa.Schema:
+def table_schema(shape: Shape) -> pa.Schema:
+    """Return the columns of a source's table: those of its shape, and where each row came from."""
     import pyarrow as pa
 
     from gristmill.model.units import ORIGIN_COLUMNS
@@ -229,10 +230,10 @@ def _table_schema(shape: Shape) -> pa.Schema:
     return pa.schema([*shape.schema, *(pa.field(name, pa.int64()) for name in ORIGIN_COLUMNS)])
 
 
-def _numbers(store: Store, source: str, fresh: Sequence[Found], known: Mapping[str, Unit]) -> dict[str, int]:
+def unit_numbers(store: Store, source: str, names: Sequence[str], known: Mapping[str, Unit]) -> dict[str, int]:
     """Return the number of each unit: the one it has, or a new one that no other branch gives out."""
-    numbers = {found.name: known[found.name].number for found in fresh if found.name in known}
-    new = [found.name for found in fresh if found.name not in known]
+    numbers = {name: known[name].number for name in names if name in known}
+    new = [name for name in names if name not in known]
     if new:
         taken = max((unit.number for unit in known.values()), default=0)
         first = store.new_units(source, len(new))
@@ -249,7 +250,7 @@ class _Reading:
         self, ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found], known: Mapping[str, Unit], run: str
     ) -> None:
         self.ctx, self.node, self.shape, self.fresh, self.run = ctx, node, shape, fresh, run
-        self.numbers = _numbers(ctx.store, node.name, fresh, known)
+        self.numbers = unit_numbers(ctx.store, node.name, [found.name for found in fresh], known)
         self.rejects: list[SetAside] = []
         self.delivered: dict[int, int] = {}
         self._units: dict[int, Unit] = {}
@@ -257,7 +258,7 @@ class _Reading:
     def reader(self) -> pa.RecordBatchReader:
         import pyarrow as pa
 
-        return pa.RecordBatchReader.from_batches(_table_schema(self.shape), self._batches())
+        return pa.RecordBatchReader.from_batches(table_schema(self.shape), self._batches())
 
     def units(self) -> dict[int, Unit]:
         return dict(self._units)
@@ -393,7 +394,8 @@ def _rows_per_unit(ctx: Context, staged: Staged) -> dict[int, int]:
     return dict(ctx.kernel.connection.execute(sql).fetchall())
 
 
-def _assert_balanced(source: str, unit: Unit) -> None:
+def assert_balanced(source: str, unit: Unit) -> None:
+    """Refuse a unit whose rows are not all accounted for. Raises DataError."""
     if not unit.ledger.balanced:
         raise DataError(
             f"the rows of {unit.name} do not add up: {unit.ledger}",

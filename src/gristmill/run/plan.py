@@ -17,6 +17,7 @@ from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
+from gristmill.run.streaming.outbox import check_sinks
 from gristmill.run.suspects import suspected
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str
 
     Raises DefinitionError where a definition does not fit its inputs.
     """
+    check_sinks(ctx)
     planner = _Planner(ctx, snapshot, past(ctx.store, on=on))
     order = ordered(ctx)
     steps = {node.name: planner.step(node) for node in order}

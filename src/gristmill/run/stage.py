@@ -28,6 +28,7 @@ from gristmill.run.plan import Step
 from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import StageRecord
 from gristmill.run.rules import rules_of, write_checks
+from gristmill.run.streaming.bounded import is_stream, land_stream
 from gristmill.run.suspects import cleared, suspected
 from gristmill.run.tables import compute_table
 from gristmill.run.witnesses import dump_witnesses, witnesses_path
@@ -145,7 +146,7 @@ def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progr
     if step.mode != "land":
         return "reuse", step.reason, step.rows, False
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=step.mode, reason=step.reason))
-    landed = land(ctx, tx, node, rules_of(ctx, node, tx), run)
+    landed = (land_stream if is_stream(node) else land)(ctx, tx, node, rules_of(ctx, node, tx), run)
     progress.findings += landed.findings
     progress.ledgers[node.name] = landed.ledger
     if not landed.ok:
@@ -232,7 +233,8 @@ def _follow(
         progress.broken.add(node.name)
     write_checks(ctx, tx, node)
     _note(tx, compiled, before.partials, clean=followed.clean)
-    return found.mode, reason, tx.table(node.name).row_count, bool(followed.came or followed.gone)
+    words = f"{reason}: +{followed.came:,} -{followed.gone:,} rows"
+    return found.mode, words, tx.table(node.name).row_count, bool(followed.came or followed.gone)
 
 
 def _note(tx: Transaction, compiled: Compiled, partials: Mapping[str, str], *, clean: bool) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gristmill.errors import Conflict, DataError
 from gristmill.model import changes as c
+from gristmill.model.partitions import UNPARTITIONED, parse_terms
 from gristmill.model.schema import Allocate, Schema, all_ids
 from gristmill.store.evolve import alter_schema, changes_to, clashing_columns
+from gristmill.store.laying import CODEC, CODECS, check_codec
 from gristmill.store.objects import SchemaObject, TableObject
 from gristmill.store.sqltext import quote
-from gristmill.store.tables import first_token, id_runs, key_fields, scan_plan, schema_of, used_ids
+from gristmill.store.tables import first_token, id_runs, key_fields, scan_plan, schema_of, spec_fields, used_ids
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 def altered(tx: Transaction, state: TableObject, change: c.Change) -> TableObject:
     """Return the state after one change of definition."""
     schema = schema_of(tx.pending.get, state.schema)
+    if isinstance(change, c.SetPartitioning):
+        return partitioned(tx, state, schema, change.terms)
     if isinstance(change, c.SetProperties):
+        check_codec(change.values.get(CODEC) or CODECS[0])
         merged = {**state.properties, **change.values}
         return msgspec.structs.replace(state, properties={k: v for k, v in merged.items() if v is not None})
     if isinstance(change, c.SetKey):
@@ -36,6 +42,10 @@ def altered(tx: Transaction, state: TableObject, change: c.Change) -> TableObjec
     if gone:
         name = next(f.name for f in schema.fields if f.id in gone)
         raise Conflict(f"`{name}` is part of the key", code="GM-S106", hint="set another key first")
+    divided = next((field.source for field in spec_fields(state) if field.source not in kept), None)
+    if divided is not None:
+        name = next(f.name for f in schema.fields if f.id == divided)
+        raise Conflict(f"files are divided by `{name}`", code="GM-S106", hint="set another partitioning first")
     tokens = {f.id: state.tokens[f.id] if f.id in state.tokens else first_token(state.uuid, f.id) for f in new.fields}
     return msgspec.structs.replace(
         state,
@@ -44,6 +54,16 @@ def altered(tx: Transaction, state: TableObject, change: c.Change) -> TableObjec
         cluster_by=tuple(i for i in state.cluster_by if i in kept),
         used=id_runs({*used_ids(state), *all_ids(new.fields)}),
     )
+
+
+def partitioned(tx: Transaction, state: TableObject, schema: Schema, terms: Sequence[str]) -> TableObject:
+    """Return the state whose new files are divided by these terms."""
+    parsed = parse_terms(terms, schema)
+    if not parsed:
+        return msgspec.structs.replace(state, spec=UNPARTITIONED)
+    spec = tx.store.counters.spec(state.uuid, parsed)
+    specs = {**{known.id: known for known in state.specs}, spec.id: spec}
+    return msgspec.structs.replace(state, spec=spec.id, specs=tuple(specs[number] for number in sorted(specs)))
 
 
 def allocator(tx: Transaction, state: TableObject) -> Allocate:

@@ -17,11 +17,12 @@ from pyroaring import BitMap
 
 from gristmill.errors import DataError
 from gristmill.model.schema import Field, Schema
-from gristmill.store.datafiles import Written, write_batches
+from gristmill.store.datafiles import Written
 from gristmill.store.edits import Place, refuse_known, refuse_repeats, value_range
 from gristmill.store.held import FewKeys, one_array, write_rows
 from gristmill.store.keyindex import Asked, Ints, find
-from gristmill.store.staging import SqlSource, fitted, sorted_batches, to_reader
+from gristmill.store.laying import lay
+from gristmill.store.staging import SqlSource, fitted, to_reader
 from gristmill.store.tables import Edit, key_fields, live_files
 from gristmill.store.writing import apply_to, place_of
 
@@ -219,9 +220,7 @@ def _written(place: Place, rows: _Spool, ids: Ints | None) -> list[Written]:
             at += batch.num_rows
             yield pa.RecordBatch.from_arrays(columns, schema=arrow)
 
-    if place.cluster:
-        return list(sorted_batches(place.out, place.schema, batches(), place.cluster, ids=ids is not None))
-    return list(write_batches(place.out, place.schema, batches(), ids=ids is not None))
+    return list(lay(place.out, place.schema, batches(), place.layout, ids=ids is not None))
 
 
 class _Spool:

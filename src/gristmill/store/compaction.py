@@ -10,19 +10,23 @@ and if it fails the commit goes on without it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from gristmill.errors import GristmillError
 from gristmill.model.scan import ScanPlan
-from gristmill.store.datafiles import IDENTITY, Written, write_batches, write_inline
+from gristmill.store.datafiles import IDENTITY, Written, write_inline
 from gristmill.store.inline import HEAD_BYTES, MERGED_BYTES, fits, inlined_bytes
+from gristmill.store.laying import Layout, lay
 from gristmill.store.manifests import files_of, manifest
 from gristmill.store.maps import Get, map_get
-from gristmill.store.objects import INLINE, DataFile, Oid, TableObject, Tree
+from gristmill.store.objects import INLINE, DataFile, Oid, Scalar, TableObject, Tree
 from gristmill.store.tables import (
     Edit,
     apply_edit,
     cluster_fields,
+    layout_of,
     scan_files,
     schema_of,
     table_object,
@@ -40,6 +44,8 @@ DEAD = 5
 """A file is written again once one in this many of its rows is dead."""
 AMPLIFY = 4
 FREE_BYTES = 64 << 10
+
+Group: TypeAlias = tuple[bool, int, tuple[Scalar, ...]]
 
 
 def tier_of(file: DataFile) -> int | None:
@@ -62,17 +68,23 @@ def choose(near: Sequence[DataFile], written: int) -> list[DataFile]:
         near: the table's newest files, which are those that can be small.
         written: bytes that the commit added to the table.
     """
-    tiers: dict[int, list[DataFile]] = {}
+    tiers: dict[tuple[int, Group], list[DataFile]] = {}
     for file in near:
         tier = tier_of(file)
         if tier is not None:
-            tiers.setdefault(tier, []).append(file)
-    for tier in sorted(tiers):
-        chosen = _within(tiers[tier], BYTES)
+            tiers.setdefault((tier, group_of(file)), []).append(file)
+    for place in sorted(tiers, key=lambda place: place[0]):
+        chosen = _within(tiers[place], BYTES)
         if len(chosen) >= TIER:
             return chosen
     budget = min(BYTES, max(FREE_BYTES, AMPLIFY * written))
-    return _within([file for file in near if file.dead * DEAD >= file.rows], budget)
+    poor = _within([file for file in near if file.dead * DEAD >= file.rows], budget)
+    return [file for file in poor if group_of(file) == group_of(poor[0])]
+
+
+def group_of(file: DataFile) -> Group:
+    """Return what only files of equal value may be made one: their kind, their spec and their partition."""
+    return file.kind == INLINE, file.spec, file.partition
 
 
 def _within(files: Sequence[DataFile], budget: int) -> list[DataFile]:
@@ -147,7 +159,14 @@ def merge_files(tx: Transaction, state: TableObject, chosen: Sequence[DataFile])
     if batches and fits(batches, min(room, MERGED_BYTES)):
         written = [write_inline(schema, batches, ids=True)]
     elif batches:
-        written = list(write_batches(tx.store.output, schema, batches, ids=True))
+        layout = layout_of(get, state)
+        if chosen[0].kind != INLINE:
+            # Their partition is known, and it may be one of a spec that has been replaced.
+            layout = Layout(codec=layout.codec)
+        written = [
+            file if file.spec else msgspec.structs.replace(file, spec=chosen[0].spec, partition=chosen[0].partition)
+            for file in lay(tx.store.output, schema, batches, layout, ids=True)
+        ]
     added = place_of(tx, state).entries(written)
     edit = Edit(added=added, removed=gone)
     return apply_edit(get, tx.pending.put, state, edit, touched=()), written
@@ -159,7 +178,7 @@ def _rows(tx: Transaction, state: TableObject, chosen: Sequence[DataFile]) -> li
 
     from gristmill.model.arrow import fields_to_arrow
     from gristmill.store import compute
-    from gristmill.store.inline import frame_of
+    from gristmill.store.frames import frame_of
 
     get = tx.pending.get
     fields = schema_of(get, state.schema).fields

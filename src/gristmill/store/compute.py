@@ -27,7 +27,7 @@ from gristmill.model.scan import FILE, POSITION, RowSet, ScanFile, ScanPlan, out
 from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Schema, Type
 from gristmill.store.damage import reading
 from gristmill.store.few import rows_of
-from gristmill.store.inline import frame_of
+from gristmill.store.frames import frame_of, small
 from gristmill.store.sqltext import quote, same_shape, seen_as, stored, text, type_sql
 
 if TYPE_CHECKING:
@@ -61,9 +61,10 @@ def scan_sql(plan: ScanPlan) -> ScanSql:
     inlined: dict[Schema, list[ScanFile]] = {}
     branches: list[str] = []
     needed = _needed(plan)
+    at_hand = _at_hand(plan)
     for file in plan.files:
         shapes = _odd_shapes(needed, file)
-        if file.inline is not None:
+        if file.inline is not None or file.path in at_hand:
             inlined.setdefault(file.schema, []).append(file)
         elif file.rowset is not None and file.rows > TOGETHER:
             branches.append(_branch(plan, needed, shapes, [file], variables))
@@ -178,10 +179,34 @@ def _outer(plan: ScanPlan, inner: str) -> str:
     return f"SELECT {names} FROM ({inner}){condition}"
 
 
+def _at_hand(plan: ScanPlan) -> frozenset[str]:
+    """Return the paths of the files to be read as Arrow tables; none where one of them cannot be read like that."""
+    import pyarrow as pa
+
+    paths = small(plan.files)
+    schemas: dict[Schema, list[ScanFile]] = {}
+    for file in plan.files:
+        if file.path in paths:
+            schemas.setdefault(file.schema, []).append(file)
+    try:
+        for schema, files in schemas.items():
+            _frame(plan, _needed(plan), schema, files)
+    except (OSError, pa.ArrowException):
+        return frozenset()
+    return paths
+
+
+def _frame(
+    plan: ScanPlan, needed: tuple[Field, ...], schema: Schema, files: Sequence[ScanFile]
+) -> tuple[str, pa.Table]:
+    names = [own.name for field in needed if (own := schema.by_id(field.id)) is not None]
+    return frame_of(files, names, identity=plan.row_ids or plan.sequence or plan.positions)
+
+
 def _inline_branch(
     plan: ScanPlan, needed: tuple[Field, ...], schema: Schema, files: Sequence[ScanFile], frames: dict[str, object]
 ) -> str:
-    name, frame = frame_of(files)
+    name, frame = _frame(plan, needed, schema, files)
     frames[name] = frame
     columns = []
     for field in needed:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gristmill.model.partitions import PartitionField, PartitionSpec
 from gristmill.model.schema import Allocate
 from gristmill.store.catalog import Catalog
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 BLOCK = 4096
 _ROWS = ("row", "sequence")
+_SPEC, _PARTITION = -1, -2
+_SPACES = {_SPEC: ("spec", 1), _PARTITION: ("partition", 1000)}
+"""Parents that no field has, under which partition specs and their fields are numbered; counter and first number."""
 
 
 class Counters:
@@ -63,6 +67,16 @@ class Counters:
         with self._catalog.write(lasting=False) as db:
             return _field_id(db, lineage, parent, name, type_, used)
 
+    def spec(self, lineage: str, terms: Sequence[tuple[int, str]]) -> PartitionSpec:
+        """Return the spec of these (field id, transform), numbered; the same on every branch for the same terms."""
+        with self._catalog.write(lasting=False) as db:
+
+            def number(parent: int, name: str) -> int:
+                return _field_id(db, lineage, parent, name, "", frozenset())
+
+            fields = [PartitionField(number(_PARTITION, f"{s}:{kind}"), s, kind) for s, kind in terms]
+            return PartitionSpec(number(_SPEC, ",".join(f"{s}:{kind}" for s, kind in terms)), tuple(fields))
+
     @contextmanager
     def new_lineage(self, lineage: str) -> Iterator[Allocate]:
         """Yield what gives ids to the fields of a lineage that nobody else knows yet, all in one transaction.
@@ -87,11 +101,11 @@ def _field_id(db: apsw.Connection, lineage: str, parent: int, name: str, type_: 
     for field_id in known:
         if field_id not in used:
             return int(field_id)
+    counter, first = _SPACES.get(parent, ("field", 1))
     db.execute(
-        "insert into counters values(?, 'field', 2) on conflict do update set next = next + 1",
-        (lineage,),
+        "insert into counters values(?, ?, ?) on conflict do update set next = next + 1", (lineage, counter, first + 1)
     )
-    row = db.execute("select next from counters where lineage = ? and name = 'field'", (lineage,)).fetchone()
+    row = db.execute("select next from counters where lineage = ? and name = ?", (lineage, counter)).fetchone()
     field_id = int(row[0]) - 1  # type: ignore[index]
     db.execute("insert into field_ids values(?, ?, ?, ?, ?)", (lineage, parent, name, type_, field_id))
     return field_id

@@ -16,6 +16,7 @@ import blake3
 import msgspec
 
 from gristmill.errors import DataError, EngineError
+from gristmill.model.partitions import Part
 from gristmill.model.schema import (
     ROW_ID,
     ROW_ID_FIELD,
@@ -48,7 +49,10 @@ IDENTITY = (
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A finished Parquet file that nothing refers to yet, or rows to be inlined (``inline``: their IPC stream)."""
+    """A finished Parquet file that nothing refers to yet, or rows to be inlined (``inline``: their IPC stream).
+
+    ``spec`` and ``partition`` say which partition its rows are of; inlined rows are of none.
+    """
 
     hash: bytes
     nonce: bytes
@@ -58,6 +62,8 @@ class Written(msgspec.Struct, frozen=True):
     schema: Schema
     stored_ids: bool
     inline: bytes | None = None
+    spec: int = 0
+    partition: tuple[Part, ...] = ()
 
     @property
     def path(self) -> str:
@@ -141,7 +147,7 @@ def _flush(handle: int) -> None:
 
 
 def write_batches(
-    out: Output, schema: Schema, batches: Iterable[pa.RecordBatch], *, ids: bool = False
+    out: Output, schema: Schema, batches: Iterable[pa.RecordBatch], *, ids: bool = False, codec: str = "zstd"
 ) -> Iterator[Written]:
     """Write batches that already fit the schema; with ``ids`` they end in the two identity columns."""
     import pyarrow as pa
@@ -162,7 +168,7 @@ def write_batches(
                 table = pa.Table.from_arrays([pa.nulls(table.num_rows, pa.int64())] * 2, schema=arrow)
             table = table.select([f.name for f in fields])
             if writer is None:
-                writer = pq.ParquetWriter(path, arrow, compression="zstd", store_schema=False)
+                writer = pq.ParquetWriter(path, arrow, compression=codec, store_schema=False)
             writer.write_table(table.cast(arrow), row_group_size=ROW_GROUP)
             rows += table.num_rows
             _count_nans(table, fields, nans)
@@ -247,33 +253,6 @@ def _finish(out: Output, path: Path, schema: Schema, ids: bool, nans: dict[int, 
     return written
 
 
-def write_result(
-    out: Output,
-    schema: Schema,
-    con: duckdb.DuckDBPyConnection,
-    sql: str,
-    *,
-    room: int,
-    order: Sequence[Field] = (),
-) -> list[Written]:
-    """Run a query whose columns are the schema's and the identity columns, and write what it yields.
-
-    What is few enough for ``room`` bytes is returned to be inlined.
-    """
-    from gristmill.model.arrow import fields_to_arrow
-    from gristmill.store.conform import cast_batch
-
-    names = ", ".join(quote(field.name) for field in (*schema.fields, *IDENTITY))
-    con.execute(f"CREATE OR REPLACE TEMP VIEW gm_result AS SELECT {names} FROM ({sql})")
-    if room > 0:
-        found = con.sql(f"SELECT * FROM gm_result LIMIT {inline.ROWS + 1}").to_arrow_table()
-        arrow = fields_to_arrow((*schema.fields, *IDENTITY))
-        batches = [cast_batch(batch, arrow) for batch in found.to_batches() if batch.num_rows]
-        if inline.fits(batches, room):
-            return [write_inline(schema, batches, ids=True)] if batches else []
-    return list(write_query(out, schema, con, "SELECT * FROM gm_result", ids=True, order=order))
-
-
 def write_query(
     out: Output,
     schema: Schema,
@@ -282,6 +261,7 @@ def write_query(
     *,
     ids: bool = False,
     order: Sequence[Field] = (),
+    codec: str = "zstd",
 ) -> Iterator[Written]:
     """Run a query with COPY on its own connection, straight into files; its columns must be the schema's.
 
@@ -293,8 +273,9 @@ def write_query(
     folder = out.temporary()
     import duckdb
 
+    packing = "uncompressed" if codec == "none" else codec
     options = (
-        f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, ROW_GROUPS_PER_FILE 2,"
+        f"FORMAT parquet, COMPRESSION {packing}, ROW_GROUP_SIZE {ROW_GROUP}, ROW_GROUPS_PER_FILE 2,"
         f" FIELD_IDS {field_ids_sql(fields)}, RETURN_STATS"
     )
     try:

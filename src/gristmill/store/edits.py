@@ -17,8 +17,9 @@ from gristmill.model.predicates import And, Compare, In, Predicate, Value
 from gristmill.model.scan import FILE, POSITION, ScanPlan
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Field, Schema
 from gristmill.store.counters import Counters
-from gristmill.store.datafiles import Output, Written, write_result
+from gristmill.store.datafiles import Output, Written
 from gristmill.store.inline import COMMIT_BYTES, ROWS
+from gristmill.store.laying import PLAIN, Layout, lay_result
 from gristmill.store.manifests import merge_stats
 from gristmill.store.maps import Put
 from gristmill.store.objects import INLINE, PARQUET, DataFile, Oid, Rows
@@ -43,7 +44,7 @@ class Place:
     Attributes:
         put: keeps an object.
         room: how many bytes the table may still inline.
-        cluster: what its files are sorted by.
+        layout: how its files are laid out.
     """
 
     out: Output
@@ -53,12 +54,12 @@ class Place:
     schema_id: Oid
     put: Put
     room: int = 0
-    cluster: tuple[Field, ...] = ()
+    layout: Layout = PLAIN
 
     def write(self, con: duckdb.DuckDBPyConnection, sql: str, *, few: bool) -> list[Written]:
         """Write the rows of a query that yields the columns and the identity columns; ``few`` if they may be few."""
         room = min(self.room, COMMIT_BYTES) if few else 0
-        return write_result(self.out, self.schema, con, sql, room=room, order=self.cluster)
+        return lay_result(self.out, self.schema, con, sql, self.layout, room=room)
 
     def entries(self, written: Iterable[Written]) -> list[DataFile]:
         """Return written files as manifest entries of one edit, with row ids reserved for them."""
@@ -76,6 +77,8 @@ class Place:
             size=file.size,
             kind=PARQUET if file.inline is None else INLINE,
             stored_ids=file.stored_ids,
+            spec=file.spec,
+            partition=file.partition,
             stats=file.stats,
         )
 

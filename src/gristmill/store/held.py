@@ -17,9 +17,10 @@ from pyroaring import BitMap
 
 from gristmill.model.schema import Field, Schema
 from gristmill.store import inline
-from gristmill.store.datafiles import IDENTITY, Written, write_batches, write_inline
+from gristmill.store.datafiles import IDENTITY, Written, write_inline
 from gristmill.store.edits import Place
 from gristmill.store.keyindex import Asked, Found, Held, Ints, differs, field_columns, find
+from gristmill.store.laying import lay
 from gristmill.store.maps import Get
 from gristmill.store.objects import DataFile
 from gristmill.store.staging import SqlSource, Staged, fitted, to_reader
@@ -190,12 +191,10 @@ def write_rows(place: Place, rows: pa.Table, ids: Ints | None, sequences: Ints |
         identity = [pa.array(part, pa.int64(), mask=part < 0) for part in (ids, sequences)]
         columns = [*(rows.column(field.name) for field in fields), *identity]
         rows = pa.Table.from_arrays(columns, schema=fields_to_arrow((*fields, *IDENTITY)))
-    if place.cluster:
-        rows = rows.sort_by([(field.name, "ascending") for field in place.cluster])
     batches = rows.combine_chunks().to_batches()
     if inline.fits(batches, min(place.room, inline.COMMIT_BYTES)):
         return [write_inline(place.schema, batches, ids=ids is not None)]
-    return list(write_batches(place.out, place.schema, batches, ids=ids is not None))
+    return list(lay(place.out, place.schema, batches, place.layout, ids=ids is not None))
 
 
 @dataclass(frozen=True, slots=True)

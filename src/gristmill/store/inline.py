@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import blake3
-
 from gristmill.model.scan import FILE, POSITION, ScanFile
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Field, Schema
 from gristmill.store.objects import INLINE, ColumnStats, DataFile
@@ -59,23 +57,6 @@ def pack(fields: Sequence[Field], batches: Sequence[pa.RecordBatch]) -> bytes:
 def required_stats(schema: Schema) -> dict[int, ColumnStats]:
     """Return what is known of rows that fit a schema without looking at them."""
     return {field.id: ColumnStats(nans=-1) for field in schema.fields if field.required}
-
-
-def frame_of(files: Sequence[ScanFile]) -> tuple[str, pa.Table]:
-    """Return the live rows of inlined files of one schema as one table with a name of its own.
-
-    Besides the stored columns it has ``_row_id``, ``_last_updated_sequence_number``, and the file and position.
-    """
-    import pyarrow as pa
-
-    name = blake3.blake3()
-    parts = []
-    for file in files:
-        assert file.inline is not None
-        name.update(file.inline + b"%d/%d/" % (file.first_row_id, file.sequence))
-        name.update(file.rowset.id.encode() if file.rowset else b"-")
-        parts.append(with_identity(pa.ipc.open_stream(file.inline).read_all(), file))
-    return f"gm_rows_{name.hexdigest()[:24]}", pa.concat_tables(parts, promote_options="default").combine_chunks()
 
 
 def with_identity(rows: pa.Table, file: ScanFile) -> pa.Table:

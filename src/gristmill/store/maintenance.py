@@ -10,6 +10,7 @@ import msgspec
 from gristmill.errors import Stale
 from gristmill.model.scan import ScanPlan
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE
+from gristmill.store.compaction import Group, group_of
 from gristmill.store.datafiles import FILE_ROWS
 from gristmill.store.garbage import Collected, collect
 from gristmill.store.inline import HEAD_BYTES
@@ -99,12 +100,17 @@ def lay_out(tx: Transaction, name: str) -> bool:
 def poor_files(tx: Transaction, state: TableObject) -> list[DataFile]:
     """Return the files that are worth writing anew: small, partly dead, or overlapping where they should not."""
     files = sorted(live_files(tx.pending.get, state), key=lambda file: file.first_row_id)
-    small = [file for file in files if file.live < FILE_ROWS // 2 and file.size < HEAD_BYTES * 64]
     dead = [file for file in files if file.dead * DEAD >= file.rows]
     poor = {file.first_row_id: file for file in dead}
-    if len(small) > 1 or any(file.kind == INLINE for file in small):
-        poor |= {file.first_row_id: file for file in small}
-    poor |= {file.first_row_id: file for file in _overlapping(tx, state, files)}
+    groups: dict[Group, list[DataFile]] = {}
+    for file in files:
+        groups.setdefault(group_of(file), []).append(file)
+    inlined = any(file.kind == INLINE for file in files)
+    for group in groups.values():
+        small = [file for file in group if file.live < FILE_ROWS // 2 and file.size < HEAD_BYTES * 64]
+        if len(small) > 1 or (inlined and not any(file.spec for file in files)) or group[0].kind == INLINE:
+            poor |= {file.first_row_id: file for file in small}
+        poor |= {file.first_row_id: file for file in _overlapping(tx, state, group)}
     lone = len(poor) == 1 and next(iter(poor.values())).kind == INLINE and len(files) == 1
     return [] if lone and not dead else [poor[key] for key in sorted(poor)]
 

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 import blake3
 import msgspec
 
+from gristmill.model.partitions import PartitionSpec
 from gristmill.model.schema import Schema
 
 Oid: TypeAlias = bytes
@@ -150,6 +151,8 @@ class TableObject(msgspec.Struct, frozen=True, tag="table", omit_defaults=True):
         properties: what the rooms above note about it.
         tokens: per top-level field, 16 bytes that change whenever its values may have changed.
         used: every field id that this state or one before it has had, as sorted (first, last) runs.
+        spec: the partition spec of new files; 0 divides by nothing.
+        specs: the specs that files may have been written under.
     """
 
     uuid: str
@@ -163,6 +166,8 @@ class TableObject(msgspec.Struct, frozen=True, tag="table", omit_defaults=True):
     properties: dict[str, str] = {}
     tokens: dict[int, bytes] = {}
     used: tuple[tuple[int, int], ...] = ()
+    spec: int = 0
+    specs: tuple[PartitionSpec, ...] = ()
 
 
 class MapNode(msgspec.Struct, frozen=True, tag="map", omit_defaults=True):

@@ -22,6 +22,7 @@ from gristmill.store.tables import (
     key_fields,
     live_files,
     same_content,
+    same_settings,
     schema_of,
     table_object,
 )
@@ -131,7 +132,7 @@ def combined(tx: Transaction, name: str, base: TableObject, mine: TableObject, h
     get = tx.pending.get
     if len({base.uuid, mine.uuid, head.uuid}) > 1:
         raise _stale(tx, [f"table {name}"])
-    if base.schema != mine.schema or base.key != mine.key or not _same_settings(base, mine):
+    if base.schema != mine.schema or base.key != mine.key or not same_settings(base, mine):
         head = _redefined(tx, name, base, mine, head)
     elif mine.key != head.key or not _readable(get, mine, head):
         raise _stale(tx, [f"table {name}"])
@@ -156,10 +157,6 @@ def _laid_over(tx: Transaction, base: TableObject, mine: TableObject, head: Tabl
     except OverlapError:
         return head
     return apply_edit(tx.pending.get, tx.pending.put, head, edit, touched=())
-
-
-def _same_settings(left: TableObject, right: TableObject) -> bool:
-    return (left.properties, left.cluster_by) == (right.properties, right.cluster_by)
 
 
 def _by_identity(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> Edit:

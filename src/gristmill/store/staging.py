@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,17 +14,15 @@ from gristmill.model.scan import ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
 from gristmill.store import inline
 from gristmill.store.datafiles import (
-    IDENTITY,
     Output,
     Written,
     discard,
     fit_query,
-    write_batches,
     write_inline,
-    write_query,
 )
+from gristmill.store.laying import Layout, lay, lay_query
 from gristmill.store.manifests import merge_stats
-from gristmill.store.sqltext import quote, stored, type_sql
+from gristmill.store.sqltext import quote
 from gristmill.store.statistics import ranges
 
 if TYPE_CHECKING:
@@ -101,7 +99,7 @@ class Staged:
 
 
 def stage(
-    out: Output, table: str, schema: Schema, rows: object, *, room: int = 0, cluster: Sequence[Field] = ()
+    out: Output, table: str, schema: Schema, rows: object, *, room: int = 0, layout: Layout | None = None
 ) -> Staged:
     """Write rows as files that fit the schema; a few rows stay in memory, to be inlined.
 
@@ -112,7 +110,7 @@ def stage(
         rows: an Arrow table, batch or stream, a pandas or Polars frame, anything with ``__arrow_c_stream__``,
             or a `SqlSource`.
         room: how many bytes the table may still inline.
-        cluster: what to sort the rows by, so that the files hold disjoint ranges.
+        layout: how to lay the rows out.
 
     Raises:
         DataError: unknown, missing or ill-typed columns, nulls where a value is required.
@@ -120,16 +118,14 @@ def stage(
     """
     if isinstance(rows, SqlSource):
         sql = fit_query(rows.connection, rows.sql, schema.fields, table)
-        written = tuple(write_query(out, schema, rows.connection, sql, order=cluster))
+        written = tuple(lay_query(out, schema, rows.connection, sql, layout or Layout()))
         staged = Staged(table, schema, written, out.folder)
         check_required(staged, schema.fields)
         return staged
     few, rest = _peeked(fitted(to_reader(rows), schema, table), min(room, inline.COMMIT_BYTES))
     if rest is None:
         return Staged(table, schema, (write_inline(schema, few),) if few else (), out.folder)
-    if cluster:
-        return Staged(table, schema, tuple(sorted_batches(out, schema, chain(few, rest), cluster)), out.folder)
-    return Staged(table, schema, tuple(write_batches(out, schema, chain(few, rest))), out.folder)
+    return Staged(table, schema, tuple(lay(out, schema, chain(few, rest), layout or Layout())), out.folder)
 
 
 def _peeked(
@@ -142,25 +138,6 @@ def _peeked(
         if not inline.fits(few, limit):
             return few, batches
     return few, None
-
-
-def sorted_batches(
-    out: Output, schema: Schema, batches: Iterator[pa.RecordBatch], cluster: Sequence[Field], *, ids: bool = False
-) -> Iterator[Written]:
-    """Write batches that fit the schema as `write_batches` does, sorted."""
-    import pyarrow as pa
-
-    from gristmill.model.arrow import fields_to_arrow
-    from gristmill.store import compute
-
-    con = compute.connection()
-    fields = (*schema.fields, *IDENTITY) if ids else schema.fields
-    con.register("incoming", pa.RecordBatchReader.from_batches(fields_to_arrow(fields), batches))
-    columns = ", ".join(
-        f"CAST({quote(f.name)} AS {type_sql(f.type)}) AS {quote(f.name)}" if stored(f.type) else quote(f.name)
-        for f in fields
-    )
-    yield from write_query(out, schema, con, f"SELECT {columns} FROM incoming", ids=ids, order=cluster)
 
 
 def fitted(stream: pa.RecordBatchReader, schema: Schema, table: str) -> Iterator[pa.RecordBatch]:

@@ -11,10 +11,12 @@ import msgspec
 from pyroaring import BitMap
 
 from gristmill.errors import StoreError
+from gristmill.model.partitions import PartitionField, PartitionSpec, term_text
 from gristmill.model.predicates import Predicate, Range, columns, may_match
 from gristmill.model.scan import RowSet, ScanFile, ScanPlan
 from gristmill.model.schema import Field, Schema
 from gristmill.store.inline import HEAD_BYTES, inlined_bytes
+from gristmill.store.laying import CODEC, CODECS, Layout
 from gristmill.store.manifests import TAIL, files_of, find_file, merge_stats, update
 from gristmill.store.maps import Get, Put
 from gristmill.store.objects import (
@@ -28,6 +30,7 @@ from gristmill.store.objects import (
     TableObject,
     Vector,
 )
+from gristmill.store.pruning import partition_test
 from gristmill.store.statistics import ranges
 
 CHAIN = 8
@@ -43,6 +46,7 @@ class TableState:
         schema: its fields, hidden ones too.
         key: names of the key's columns.
         cluster_by: names of the columns its files are sorted by.
+        partition_by: what its files are divided by, as terms such as ``day(at)``.
         row_count: live rows.
         file_count: files.
         properties: what the rooms above note about it.
@@ -54,6 +58,7 @@ class TableState:
     schema: Schema
     key: tuple[str, ...]
     cluster_by: tuple[str, ...]
+    partition_by: tuple[str, ...]
     row_count: int
     file_count: int
     properties: dict[str, str]
@@ -71,6 +76,7 @@ def table_state(get: Get, oid: Oid) -> TableState:
         schema=schema,
         key=tuple(names[i] for i in state.key),
         cluster_by=tuple(names[i] for i in state.cluster_by if i in names),
+        partition_by=tuple(term_text(field, schema) for field in spec_fields(state)),
         row_count=state.rows,
         file_count=state.files,
         properties=dict(state.properties),
@@ -104,6 +110,28 @@ def cluster_fields(get: Get, state: TableObject) -> tuple[Field, ...]:
     return tuple(field for i in state.cluster_by if (field := schema.by_id(i)) is not None)
 
 
+def spec_of(state: TableObject) -> PartitionSpec | None:
+    """Return the spec of new files, or None where they are not divided."""
+    return next((spec for spec in state.specs if spec.id == state.spec), None)
+
+
+def all_specs(left: TableObject, right: TableObject) -> tuple[PartitionSpec, ...]:
+    """Return the specs of both states."""
+    specs = {spec.id: spec for spec in (*left.specs, *right.specs)}
+    return tuple(specs[number] for number in sorted(specs))
+
+
+def spec_fields(state: TableObject) -> tuple[PartitionField, ...]:
+    """Return what new files are divided by."""
+    spec = spec_of(state)
+    return () if spec is None else spec.fields
+
+
+def layout_of(get: Get, state: TableObject) -> Layout:
+    """Return how new files of a table are laid out."""
+    return Layout(cluster_fields(get, state), spec_of(state), state.properties.get(CODEC, CODECS[0]))
+
+
 def inline_room(get: Get, state: TableObject) -> int:
     """Return how many bytes of rows the table may still inline."""
     return max(0, HEAD_BYTES - inlined_bytes(files_of(get, state.tail)))
@@ -113,12 +141,17 @@ def same_content(left: TableObject, right: TableObject) -> bool:
     """Whether two states of a lineage differ at most in how their rows are laid out."""
     if left.uuid != right.uuid or left.schema != right.schema or left.tokens != right.tokens:
         return False
-    return (left.key, left.cluster_by, left.properties) == (right.key, right.cluster_by, right.properties)
+    return left.key == right.key and same_settings(left, right)
+
+
+def same_settings(left: TableObject, right: TableObject) -> bool:
+    """Whether two states of a lineage are kept in the same way."""
+    return (left.properties, left.cluster_by, left.spec) == (right.properties, right.cluster_by, right.spec)
 
 
 def live_files(get: Get, state: TableObject, where: Predicate | None = None) -> Iterator[DataFile]:
     """Yield the files that may hold rows which satisfy ``where``."""
-    wanted = None
+    wanted, suits = None, None
     if where is not None:
         schema = schema_of(get, state.schema)
         fields = tuple(schema.field(name) for name in sorted(columns(where)))
@@ -126,8 +159,10 @@ def live_files(get: Get, state: TableObject, where: Predicate | None = None) -> 
         def wanted(stats: Mapping[int, ColumnStats], rows: int) -> bool:
             return may_match(where, ranges(fields, stats, rows))
 
-    yield from files_of(get, state.root, wanted)
-    yield from files_of(get, state.tail, wanted)
+        if state.specs:
+            suits = partition_test(get, state, schema, where)
+    for root in (state.root, state.tail):
+        yield from (file for file in files_of(get, root, wanted) if suits is None or suits(file))
 
 
 def known_ranges(get: Get, state: TableObject) -> dict[str, Range]:

@@ -34,6 +34,7 @@ from gristmill.store.objects import DataFile, SchemaObject, TableObject, Vector
 from gristmill.store.sqltext import quote
 from gristmill.store.tables import (
     Edit,
+    all_specs,
     dead_rows,
     first_token,
     id_runs,
@@ -193,6 +194,8 @@ def combined_definition(tx: Transaction, base: TableObject, mine: TableObject, h
         schema=tx.pending.put(SchemaObject(schema)),
         key=_choose(base.key, mine.key, head.key, "key"),
         cluster_by=_choose(base.cluster_by, mine.cluster_by, head.cluster_by, "order"),
+        spec=_choose(base.spec, mine.spec, head.spec, "partitioning"),
+        specs=all_specs(mine, head),
         properties=_combined_map(base.properties, mine.properties, head.properties),
         tokens={f.id: known.get(f.id, first_token(head.uuid, f.id)) for f in schema.fields},
         used=id_runs(used_ids(mine) | used_ids(head)),

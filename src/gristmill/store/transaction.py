@@ -24,10 +24,10 @@ from gristmill.store.objects import Oid, SchemaObject, TableObject, Text, Tree
 from gristmill.store.pending import Pending
 from gristmill.store.staging import SqlSource, Staged, stage
 from gristmill.store.tables import (
-    cluster_fields,
     first_token,
     id_runs,
     inline_room,
+    layout_of,
     schema_of,
 )
 from gristmill.store.view import View
@@ -148,6 +148,8 @@ class Transaction(View):
         *,
         key: str | Sequence[str] = (),
         cluster_by: str | Sequence[str] = (),
+        partition_by: str | Sequence[str] = (),
+        codec: str | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> None:
         """Make an empty table.
@@ -158,8 +160,13 @@ class Transaction(View):
                 ``_origin_`` are hidden.
             key: columns whose values together name a row; they are required.
             cluster_by: columns that files should be sorted by.
+            partition_by: what files are divided by: columns, or terms such as ``day(at)``, ``bucket(16, id)``.
+            codec: how files are compressed: zstd (the default), snappy, gzip or none.
             properties: what the rooms above note about it.
         """
+        from gristmill.store.alter import partitioned
+        from gristmill.store.laying import CODEC, check_codec
+
         check_table_name(name)
         if name in self:
             raise Conflict(f"there is a table `{name}` already", code="GM-S009", hint="alter it, or drop it first")
@@ -174,13 +181,14 @@ class Transaction(View):
             schema=self.pending.put(SchemaObject(_require(fields, names))),
             key=tuple(fields.field(column).id for column in names),
             cluster_by=tuple(fields.field(column).id for column in order),
-            properties=dict(properties or {}),
+            properties={**(properties or {}), **({CODEC: check_codec(codec)} if codec is not None else {})},
             tokens={field.id: first_token(lineage, field.id) for field in fields.fields},
             used=id_runs(set(all_ids(fields.fields))),
         )
+        terms = _names(partition_by)
         self.whole.add(name)
-        self.note("create", name, repr((fields, names, order)).encode())
-        self.set_table(name, state)
+        self.note("create", name, repr((fields, names, order, terms, codec)).encode())
+        self.set_table(name, partitioned(self, state, fields, terms) if terms else state)
 
     def _allocator(self, lineage: str, used: frozenset[int]) -> Allocate:
         def allocate(parent: int, name: str, type_: str) -> int:
@@ -274,7 +282,7 @@ class Transaction(View):
             schema,
             rows,
             room=inline_room(self.pending.get, state),
-            cluster=[f for f in cluster_fields(self.pending.get, state) if schema.by_id(f.id) is not None],
+            layout=layout_of(self.pending.get, state).within(schema),
         )
         self._staged.append(staged)
         return staged

@@ -18,9 +18,9 @@ from gristmill.store.tables import (
     Edit,
     all_keys,
     apply_edit,
-    cluster_fields,
     inline_room,
     key_fields,
+    layout_of,
     live_files,
     scan_plan,
     schema_of,
@@ -229,7 +229,7 @@ def place_of(tx: Transaction, state: TableObject) -> edits.Place:
         state.schema,
         tx.pending.put,
         inline_room(tx.pending.get, state),
-        cluster_fields(tx.pending.get, state),
+        layout_of(tx.pending.get, state),
     )
 
 

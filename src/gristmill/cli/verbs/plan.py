@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 @click.argument("select", nargs=-1)
 @on_option
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="value of a definition's parameter")
+@click.option("--how", is_flag=True, help="show for each operation how it follows changes, and why")
 @project_options
 @json_option
 def command(
     select: tuple[str, ...],
     on: str | None,
     parameters: tuple[str, ...],
+    how: bool,
     folder: Path | None,
     environment: str | None,
     as_json: bool,
@@ -39,6 +42,7 @@ def command(
     \b
     gristmill plan
     gristmill plan +features.flight      one table and what it needs
+    gristmill plan --how                 and how each operation follows changes
     """
     from gristmill.cli.output import columns, emit_struct, say
 
@@ -58,6 +62,8 @@ def command(
         click.echo(columns(rows, width=60))
     else:
         say("  the project defines no tables")
+    if how:
+        _show_rules(result.steps)
     if result.plan.time_s:
         error = result.plan.time_error
         words = f"; past estimates were off by {error:.0%}" if error is not None else ""
@@ -67,6 +73,17 @@ def command(
     for name in result.plan.gone:
         say(f"gone from its source: {name}   (its rows are kept)")
     say("nothing to do" if result.empty else "nothing written; do it: gristmill run")
+
+
+def _show_rules(steps: Sequence[Step]) -> None:
+    from gristmill.cli.output import columns
+
+    for step in steps:
+        if step.why or step.rules:
+            click.echo(f"{step.name}: {step.mode}" + (f", because {step.why}" if step.mode == "full" else ""))
+            lines = [(f"  {operation}", rule, why) for operation, rule, why in step.rules]
+            if lines:
+                click.echo(columns(lines, width=100))
 
 
 def _amount(step: Step) -> str:
