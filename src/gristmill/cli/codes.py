@@ -67,6 +67,7 @@ CODES: dict[str, str] = {
     "GM-E010": "The store's catalog could not be used: the disk is full, or another process holds it.",
     "GM-E011": "A file of the store could not be written.",
     "GM-E020": "A table could not be computed. `gristmill preview` computes a few of its rows.",
+    "GM-P049": "A history needs the key of the table whose versions it keeps, and adds valid_from and valid_to.",
     "GM-P040": "A cron expression or its time zone in gristmill.toml cannot be read.",
     "GM-P041": "A duration in gristmill.toml cannot be read; write it as 2h, 30min or 1d 12h.",
     "GM-P042": "A schedule in gristmill.toml names nothing that would ever start it.",
