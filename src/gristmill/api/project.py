@@ -221,7 +221,7 @@ class Project(Definitions, Follows, Proves):
         max_rows: int = 100_000,
         max_bytes: int = 64 * 2**20,
         params: Mapping[str, object] | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] | None = None,
         listener: Listener = silent,
     ) -> int:
         """Follow the project's streams: land what comes, bring up what follows from it, commit, batch after batch.
@@ -255,7 +255,7 @@ class Project(Definitions, Follows, Proves):
             latency_s=latency_s,
             max_rows=max_rows,
             max_bytes=max_bytes,
-            stop=stop,
+            stop=stop or (lambda: False),
         )
         with self.context(parameters=params, listener=listener) as ctx:
             return stream(ctx, flow).rows
