@@ -198,6 +198,7 @@ CODES: dict[str, str] = {
     "GM-U134": "A secret is named by `env:NAME`, and never written down.",
     "GM-X000": "Something went wrong; the message says what.",
     "GM-U140": "A share of keys lies between 0 and 1: 0.01 is every hundredth.",
+    "GM-U150": "The clock of a test script is set to a moment with a zone, such as tzinfo=dt.UTC.",
     "GM-U141": "Parity compares tables that the project computes; this is none.",
     "GM-X001": "Something went wrong that nobody foresaw. GRISTMILL_DEBUG=1 shows the whole trace; please report it.",
 }
