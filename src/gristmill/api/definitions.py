@@ -264,6 +264,33 @@ class Definitions:
         )
         return Source(name)
 
+    def history(self, table: Readable, *, key: Columns, name: str | None = None, rules: Sequence[Rule] = ()) -> Source:
+        """Define the history of a table: every version of every row, from the commit log (SCD type 2).
+
+        It has the table's columns, ``valid_from`` (the time of the commit, or of the run, that brought the version)
+        and ``valid_to`` (when it was changed or deleted; null while it stands), both in UTC. Commits between runs
+        count one by one. Other definitions read it like any table.
+
+        Args:
+            table: the table, by object or dotted name.
+            key: the columns that identify a row of it.
+            name: the history's dotted name; ``history.`` and the table's name unless given.
+            rules: what must hold for its rows.
+        """
+        [read] = _names([table])
+        made = name or f"history.{read}"
+        self.graph.add(
+            Node(
+                name=made,
+                kind="history",
+                place=place_of_caller(self.root),
+                reads=(read,),
+                key=(*_columns(key), "valid_from"),
+                rules=tuple(rules),
+            )
+        )
+        return Source(made)
+
     def model(
         self,
         name: str,

@@ -67,6 +67,7 @@ CODES: dict[str, str] = {
     "GM-E010": "The store's catalog could not be used: the disk is full, or another process holds it.",
     "GM-E011": "A file of the store could not be written.",
     "GM-E020": "A table could not be computed. `gristmill preview` computes a few of its rows.",
+    "GM-P049": "A history needs the key of the table whose versions it keeps, and adds valid_from and valid_to.",
     "GM-P040": "A cron expression or its time zone in gristmill.toml cannot be read.",
     "GM-P041": "A duration in gristmill.toml cannot be read; write it as 2h, 30min or 1d 12h.",
     "GM-P042": "A schedule in gristmill.toml names nothing that would ever start it.",
@@ -198,6 +199,7 @@ CODES: dict[str, str] = {
     "GM-U135": "What was said about a queue's values or settings is not complete, or cannot be.",
     "GM-X000": "Something went wrong; the message says what.",
     "GM-U140": "A share of keys lies between 0 and 1: 0.01 is every hundredth.",
+    "GM-U150": "The clock of a test script is set to a moment with a zone, such as tzinfo=dt.UTC.",
     "GM-U141": "Parity compares tables that the project computes; this is none.",
     "GM-X001": "Something went wrong that nobody foresaw. GRISTMILL_DEBUG=1 shows the whole trace; please report it.",
 }

@@ -16,7 +16,7 @@ from gristmill.model.units import Unit
 if TYPE_CHECKING:
     from gristmill.connect import Found, Shape, UnitRows
 
-Kind = Literal["source", "table", "step", "sql", "model", "predictions"]
+Kind = Literal["source", "table", "step", "sql", "history", "model", "predictions"]
 Grain = Literal["row", "group", "table"]
 Rows = Literal["ibis", "arrow", "batch", "polars", "pandas"]
 
@@ -59,7 +59,7 @@ class Node:
 
     Args:
         name: the dotted table (or model) name.
-        kind: source, table (Ibis), step (Arrow, Polars, pandas), sql, model or predictions.
+        kind: source, table (Ibis), step (Arrow, Polars, pandas), sql, history, model or predictions.
         reads: names of the inputs, in the order of the function's parameters.
         key: column names that identify a row, or empty.
         place: where it is defined.

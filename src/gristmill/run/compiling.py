@@ -14,7 +14,7 @@ from gristmill.define import Node, code_state
 from gristmill.define.expressions import expression
 from gristmill.errors import GristmillError
 from gristmill.run.context import Context, Expression
-from gristmill.run.derivation import Derivation, declared_environment, declared_files, input_tokens
+from gristmill.run.derivation import Derivation, declared_environment, declared_files, input_tokens, load_derivation
 from gristmill.run.rules import checks_digest
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> 
         return _table(ctx, node, snapshot, schemas)
     if node.kind == "sql":
         return _sql(ctx, node, snapshot, schemas)
+    if node.kind == "history":
+        return Compiled(node, _history(ctx, node, snapshot, schemas))
     return Compiled(node, _function(ctx, node, snapshot))
 
 
@@ -103,6 +105,18 @@ def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled
     return Compiled(node, derivation, sql=checked.sql)
 
 
+def _history(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Derivation:
+    from gristmill.run.history import VERSIONS, check_history, versions_digest
+
+    check_history(node, schemas[node.reads[0]])
+    made = _common(ctx, node, snapshot, "history", input_tokens(snapshot, dict.fromkeys(node.reads)))
+    digest, new = versions_digest(ctx, node, snapshot)
+    time_us = new.versions[-1].time_us if new.versions else 0
+    if not new.versions and (before := load_derivation(snapshot, node.name)) is not None:
+        time_us = before.run_time_us or 0
+    return msgspec.structs.replace(made, files={VERSIONS: digest}, run_time_us=time_us, through=new.through)
+
+
 def _function(ctx: Context, node: Node, snapshot: View) -> Derivation:
     assert node.function is not None
     tables: dict[str, tuple[str, ...] | None] = {name: None for name in node.inputs if name != node.model}
@@ -144,6 +158,10 @@ def output_schema(ctx: Context, compiled: Compiled, schemas: Schemas) -> pa.Sche
     node = compiled.node
     if compiled.expression is not None:
         made = arrow_schema(compiled.expression.schema())
+    elif node.kind == "history":
+        from gristmill.run.history import history_schema
+
+        made = history_schema(schemas[node.reads[0]])
     elif compiled.sql is not None:
         made = ctx.kernel.check_sql(node.sql or "", {name: schemas[name] for name in node.reads}).schema
     else:

@@ -46,6 +46,7 @@ class Context:
         listener: takes the events.
         modules: whether the project was loaded from its modules, so that worker processes can load it too.
         workers: how many processes may run steps.
+        base: the commit that the run began at; empty outside of a run.
         set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
         expressions: Ibis definitions as compiled against the schemas of their inputs, by name and schemas.
         code: states of the code behind definitions, by file, as this run found them.
@@ -61,6 +62,7 @@ class Context:
     listener: Listener = silent
     modules: bool = False
     workers: int = 1
+    base: str = ""
     set_aside: frozenset[tuple[str, str]] = frozenset()
     expressions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     code: dict[str, CodeState] = field(default_factory=dict)

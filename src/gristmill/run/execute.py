@@ -70,6 +70,7 @@ def execute(ctx: Context, request: Request) -> RunRecord:
 def _attempt(ctx: Context, request: Request) -> RunRecord:
     store, on = ctx.store, request.on
     base = store.resolve(on if on in store.branches() else "main")
+    ctx = replace(ctx, base=base)
     merged = store.resolve(request.merge) if request.merge else ""
     resumed = unfinished(store, on=on, base=base, merged=merged)
     start = resumed or base

@@ -127,6 +127,8 @@ def _blocked(
     node, now = compiled.node, compiled.derivation
     if before is None or node.name not in view:
         return ""
+    if node.kind == "history":
+        return "the log tells what to add"
     if node.kind == "sql":
         return "a definition in SQL is computed in full"
     if compiled.written is None and not can_step(node):

@@ -236,7 +236,7 @@ class _Planner:
         """Return why a table is out of date (empty where it is not), and how it would be brought up to date."""
         known = {name: schema for name in node.reads if (schema := self.schemas.get(name)) is not None}
         before = load_derivation(self.snapshot, node.name)
-        if len(known) < len(node.reads) and node.kind in ("table", "sql"):
+        if len(known) < len(node.reads) and node.kind in ("table", "sql", "history"):
             self.schemas[node.name] = self._stored_schema(node.name)
             return f"reads {next(name for name in node.reads if name not in known)}, which is not there yet", _FULL
         compiled = compile_node(self.ctx, node, self.snapshot, known)

@@ -49,7 +49,7 @@ def preview(ctx: Context, snapshot: View, name: str, *, where: str | None = None
 def _evaluate_stored(ctx: Context, snapshot: View, node: Node) -> None:
     from gristmill.store import compute
 
-    if node.kind == "source":
+    if node.kind in ("source", "history"):
         if node.name not in snapshot:
             raise NotFound(f"`{node.name}` has not landed yet", code="GM-U013", hint="gristmill run lands it")
         compute.register(ctx.kernel.connection, node.name, snapshot.scan(node.name))

@@ -17,6 +17,7 @@ from gristmill.run.compiling import Compiled, compile_node, declared_schema
 from gristmill.run.context import Context
 from gristmill.run.derivation import Derivation, load_derivation
 from gristmill.run.frames import as_arrow, as_frame, call, read_input
+from gristmill.run.history import history_sql
 from gristmill.run.rules import rules_of
 from gristmill.run.steps import chunked
 
@@ -79,6 +80,10 @@ def recomputed(ctx: Context, view: View, node: Node) -> Recomputed:
     alike = msgspec.structs.replace(compiled.derivation, inputs=before.inputs, checks=before.checks)
     if alike.fingerprint != before.fingerprint:
         return Recomputed(why=f"{alike.reason(before)} since it was computed")
+    if node.kind == "history":
+        if behind:
+            return Recomputed(why=f"{behind} since it was computed")
+        return Recomputed(history_sql(ctx, node, view, anew=True), "", ctx, before, compiled)
     if node.kind == "step":
         if behind:
             return Recomputed(why=f"{behind} since it was computed")

@@ -14,6 +14,7 @@ from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, check_staged, replace_aside
 from gristmill.run.compiling import Compiled, declared_schema
 from gristmill.run.context import Context
+from gristmill.run.history import history_schema, history_sql
 from gristmill.run.partials import drop_partials, forget_partials, stage_partials
 from gristmill.run.profiling import judged, profile
 from gristmill.run.steps import staged_step
@@ -86,6 +87,9 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[St
     if compiled.expression is not None:
         states, sql = _partials_and_sql(ctx, compiled)
         schema = arrow_schema(compiled.expression.schema())
+    elif node.kind == "history":
+        sql = history_sql(ctx, node, tx)
+        schema = history_schema(tx.table(node.reads[0]).schema.to_arrow())
     else:
         sql = compiled.sql or ""
         schema = ctx.kernel.schema(sql)

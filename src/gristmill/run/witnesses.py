@@ -97,6 +97,9 @@ def _witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mapping[st
         return _of_expression(ctx, compiled)
     if compiled.sql is not None:
         return _of_sql(ctx, compiled, schemas)
+    if node.kind == "history":
+        why = "a row of a history is a row of the table as it stood then"
+        return Witnesses(kind=node.kind, identity=node.key, inputs={node.reads[0]: (Way(kind="whole", why=why),)})
     if node.kind == "predictions":
         row = Way(kind="direct", why="the prediction is for this row")
         return Witnesses(kind=node.kind, identity=node.key, inputs={node.reads[0]: (row,)}, model=node.model)

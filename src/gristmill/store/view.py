@@ -132,6 +132,18 @@ class View:
         self._read("table", name)
         return table_delta(self._objects, self.store.path, name, bytes.fromhex(state_id), self._table_id(name))
 
+    def delta_between(self, name: str, before_id: str | None, after_id: str | None) -> Delta:
+        """Return what changed between two states of a table, each by its `TableState.id`, None where there was none."""
+        from gristmill.store.diffs import table_delta
+
+        before, after = (None if state is None else bytes.fromhex(state) for state in (before_id, after_id))
+        return table_delta(self._objects, self.store.path, name, before, after)
+
+    @property
+    def commit_id(self) -> str:
+        """The commit that this is the state of, or was begun at; empty before the first one."""
+        return self._commit.id if self._commit is not None else ""
+
     def _plan(
         self,
         name: str,
