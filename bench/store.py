@@ -568,20 +568,22 @@ def _many_files(side: Ours, count: int) -> None:
 
     side.append(rows(np.arange(10_000_000, 10_070_000)))
     store = side.store
-    tx = store.begin("main")
-    state = tx.state("t")
     from gristmill.store.tables import live_files
 
-    model = next(file for file in live_files(tx.pending.get, state) if file.kind == "parquet")
-    field = tx.schema_of("t").field("id").id
+    snapshot = store.snapshot("main")
+    state = snapshot.state("t")
+    model = next(file for file in live_files(store.catalog.get, state) if file.kind == "parquet")
+    field = snapshot.schema_of("t").field("id").id
     first = store.counters.reserve(state.uuid, "row", count * 70_000)
-    added = []
-    for number in range(count):
-        low = 10_000_000 + 70_000 * number
-        stats = {**model.stats, field: ColumnStats(0, low, low + 69_999, 0, 1)}
-        added.append(msgspec.structs.replace(model, first_row_id=first + number * 70_000, stats=stats))
-    tx.set_table("t", apply_edit(tx.pending.get, tx.pending.put, state, Edit(added=added)))
-    tx.commit()
+    for start in range(0, count, 25_600):
+        added = []
+        for number in range(start, min(start + 25_600, count)):
+            low = 10_000_000 + 70_000 * number
+            stats = {**model.stats, field: ColumnStats(0, low, low + 69_999, 0, 1)}
+            added.append(msgspec.structs.replace(model, first_row_id=first + number * 70_000, stats=stats))
+        tx = store.begin("main")
+        tx.set_table("t", apply_edit(tx.pending.get, tx.pending.put, tx.state("t"), Edit(added=added)))
+        tx.commit()
 
 
 GOALS = [commit, growth, upsert, changes, edits, appends, bulk, diff, tables, history, writers]

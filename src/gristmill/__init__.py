@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from gristmill.connect import files as files
     from gristmill.connect import frame as frame
     from gristmill.connect import http as http
+    from gristmill.connect import kafka as kafka
+    from gristmill.connect import push as push
     from gristmill.connect import query as query
     from gristmill.connect import redis_stream as redis_stream
+    from gristmill.connect import replay as replay
     from gristmill.connect import tail as tail
     from gristmill.contracts import rules as rules
     from gristmill.define import changes as changes
@@ -53,10 +56,13 @@ _HOME = {
     "hash": "gristmill.algebra",
     "http": "gristmill.connect",
     "ibis_connection": "gristmill.api.expressions",
+    "kafka": "gristmill.connect",
     "late": "gristmill.define",
     "open": "gristmill.api.stores",
+    "push": "gristmill.connect",
     "query": "gristmill.connect",
     "redis_stream": "gristmill.connect",
+    "replay": "gristmill.connect",
     "row_random": "gristmill.algebra",
     "rules": "gristmill.contracts",
     "run_time": "gristmill.algebra",

@@ -36,7 +36,7 @@ def project(root: Path, connector: object = None, **more: object) -> gm.Project:
 
     @made.table("clean.ev", reads=[raw])
     def clean(ev: ibis.Table) -> ibis.Table:
-        return ev.filter(ev.x > 3)
+        return ev.filter(ev.x > 3).mutate(at=ev.at.cast("timestamp"))
 
     @made.table("marts.minute", reads=[clean], key=["minute", "k"])
     def minute(ev: ibis.Table) -> ibis.Table:

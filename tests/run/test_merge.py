@@ -64,3 +64,52 @@ def test_a_conflict_names_the_rows_and_changes_nothing(shop) -> None:  # type: i
     with pytest.raises(Conflict):
         project.merge("fix")
     assert project.store.resolve("main") == before
+
+
+def ruled(shop, on_fail: str):  # type: ignore[no-untyped-def]
+    return shop.project(rules=(gm.rules.between("amount", high=50, on_fail=on_fail),))
+
+
+@pytest.mark.parametrize("into", ["main", "more"])
+def test_rows_of_one_side_are_checked_by_the_rules_of_the_other(shop, into: str) -> None:  # type: ignore[no-untyped-def]
+    """One branch lands a row of 1,000, the other learns that 50 is the most; neither has seen both."""
+    project = shop.project()
+    assert project.run().ok
+    project.store.create_branch("more", at="main")
+    strict, loose = (into, "more" if into == "main" else "main")
+    assert ruled(shop, "block").run(on=strict).ok
+    shop.land("bo.csv", "id,customer,amount\n5,bo,1000\n")
+    assert shop.project().run(on=loose).ok
+    before = project.store.resolve(into)
+    result = ruled(shop, "block").merge(loose, into=into)
+    assert not result.ok
+    assert "amount=1000" in str(result.failures[0].examples[0])
+    assert project.store.resolve(into) == before
+    assert ruled(shop, "warn").merge(loose, into=into).ok
+    assert totals(project, into) == {"ana": 15, "bo": 1020}
+
+
+def test_both_sides_checked_by_other_rules(shop) -> None:  # type: ignore[no-untyped-def]
+    project = shop.project()
+    assert project.run().ok
+    project.store.create_branch("more", at="main")
+    assert ruled(shop, "warn").run().ok
+    assert shop.project(rules=(gm.rules.not_null("customer"),)).run(on="more").ok
+    both = shop.project(rules=(gm.rules.not_null("customer"), gm.rules.between("amount", high=15)))
+    result = both.merge("more")
+    assert not result.ok
+    assert "amount=20" in str(result.failures[0].examples[0])
+
+
+def test_what_a_side_has_checked_is_not_looked_at_again(shop) -> None:  # type: ignore[no-untyped-def]
+    """Only the branch has changed the source, under the rules of now: its check stands."""
+    assert ruled(shop, "block").run().ok
+    project = ruled(shop, "block")
+    project.store.create_branch("more", at="main")
+    shop.land("bo.csv", "id,customer,amount\n5,bo,50\n")
+    assert ruled(shop, "block").run(on="more").ok
+    shop.land("later.csv", "id,customer,amount\n6,bo,5\n")
+    result = ruled(shop, "block").merge("more")
+    assert result.ok
+    assert "raw.orders" not in {stage.name for stage in result.record.stages}
+    assert totals(project) == {"ana": 15, "bo": 70}

@@ -536,3 +536,46 @@ def test_derived_tables_are_never_merged_by_rows(store: Store) -> None:
     assert snapshot.table("raw").row_count == 2
     assert snapshot.to_arrow("sums").to_pylist() == [{"k": 1, "n": 6}]
     assert snapshot.document("derived/sums.json") == b"main"
+
+
+def test_a_table_defined_otherwise_on_both_sides_is_a_conflict(store: Store, people: Rows) -> None:
+    from gristmill.model.changes import Change, SetKey, SetPartitioning, SetProperties, SetRequired, WidenColumn
+
+    clashes: list[tuple[Change, Change]] = [
+        (SetKey(("name",)), SetKey(())),
+        (SetProperties({"owner": "ana"}), SetProperties({"owner": "bo"})),
+        (SetProperties({"codec": "gzip"}), SetProperties({"codec": "snappy"})),
+        (SetPartitioning(("name",)), SetPartitioning(("bucket(4, id)",))),
+        (SetRequired("name", required=True), WidenColumn("name", pa.string())),
+    ]
+    with store.begin("main") as tx:
+        tx.create_table("nothing", pa.schema([("id", pa.int64()), ("name", pa.null())]), key="id")
+    for number, (ours, theirs) in enumerate(clashes):
+        name = "nothing" if isinstance(theirs, WidenColumn) else "people"
+        side = f"side{number}"
+        store.create_branch(side)
+        head = store.resolve("main")
+        for branch, change in (("main", ours), (side, theirs)):
+            with store.begin(branch) as tx:
+                tx.alter(name, change)
+        main = store.resolve("main")
+        with pytest.raises(Conflict) as error:
+            store.merge(side, into="main")
+        assert any(name in example for example in error.value.examples)
+        assert store.resolve("main") == main
+        store.restore(head, on="main")
+
+
+def test_settings_of_one_side_and_rows_of_the_other_merge(store: Store, people: Rows) -> None:
+    from gristmill.model.changes import SetPartitioning, SetProperties
+
+    store.create_branch("side")
+    with store.begin("side") as tx:
+        tx.alter("people", SetPartitioning(("bucket(2, id)",)), SetProperties({"codec": "gzip", "owner": "bo"}))
+    with store.begin("main") as tx:
+        tx.append("people", people(*range(100, 600)))
+        tx.alter("people", SetProperties({"cost": "high"}))
+    store.merge("side", into="main")
+    state = store.snapshot("main").table("people")
+    assert (state.partition_by, state.row_count) == (("bucket(2, id)",), 505)
+    assert state.properties == {"codec": "gzip", "owner": "bo", "cost": "high"}

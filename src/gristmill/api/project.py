@@ -238,7 +238,7 @@ class Project(Definitions, Follows, Proves):
             max_rows: rows in one batch at most.
             max_bytes: bytes in one batch at most.
             params: values for keyword parameters of definitions.
-            stop: asked between batches whether to stop.
+            stop: asked between batches whether to stop; None goes on for ever.
             listener: takes the events as they happen.
 
         Returns how many records came.

@@ -196,6 +196,7 @@ CODES: dict[str, str] = {
     "GM-U132": "Nothing that was chosen follows from a stream.",
     "GM-U133": "A sink cannot write there.",
     "GM-U134": "A secret is named by `env:NAME`, and never written down.",
+    "GM-U135": "What was said about a queue's values or settings is not complete, or cannot be.",
     "GM-X000": "Something went wrong; the message says what.",
     "GM-U140": "A share of keys lies between 0 and 1: 0.01 is every hundredth.",
     "GM-U150": "The clock of a test script is set to a moment with a zone, such as tzinfo=dt.UTC.",

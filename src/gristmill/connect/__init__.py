@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from gristmill.connect.file_export import Exported, export
     from gristmill.connect.file_source import FilesSource, files
     from gristmill.connect.frame_source import FrameSource, frame
+    from gristmill.connect.kafka_source import KafkaSource, kafka
+    from gristmill.connect.push_source import PushSource, push
     from gristmill.connect.query_source import QuerySource, query
     from gristmill.connect.redis_stream import RedisSource, redis_stream
+    from gristmill.connect.replay_source import ReplaySource, replay
     from gristmill.connect.sinks import HttpSink, Outgoing, SinkTarget, SinkWriter, http
     from gristmill.connect.stream_values import Polled, Reader, StreamConnector
     from gristmill.connect.tail_source import TailSource, tail
@@ -37,6 +40,12 @@ _HOMES = {
     "QuerySource": "query_source",
     "query": "query_source",
     **dict.fromkeys(("HttpSink", "Outgoing", "SinkTarget", "SinkWriter", "http"), "sinks"),
+    "KafkaSource": "kafka_source",
+    "kafka": "kafka_source",
+    "PushSource": "push_source",
+    "push": "push_source",
+    "ReplaySource": "replay_source",
+    "replay": "replay_source",
     "Polled": "stream_values",
     "Reader": "stream_values",
     "RedisSource": "redis_stream",
@@ -56,12 +65,15 @@ __all__ = [
     "Found",
     "FrameSource",
     "HttpSink",
+    "KafkaSource",
     "Outgoing",
     "Polled",
+    "PushSource",
     "QuerySource",
     "Reader",
     "RedisSource",
     "Reject",
+    "ReplaySource",
     "Shape",
     "SinkTarget",
     "SinkWriter",
@@ -74,8 +86,11 @@ __all__ = [
     "frame",
     "http",
     "is_database",
+    "kafka",
+    "push",
     "query",
     "redis_stream",
+    "replay",
     "tail",
 ]
 

@@ -261,39 +261,26 @@ class DecodingReader:
 
 
 def shape_of_messages(
-    messages: Sequence[Message], codec: Codec, *, types: Mapping[str, str], key: Sequence[str], where: str
+    messages: Sequence[Message],
+    codec: Codec,
+    *,
+    types: Mapping[str, str],
+    key: Sequence[str],
+    where: str,
+    typed: bool = False,
 ) -> Shape:
     """Return the shape that the first messages of a stream show; declared types stand as they are.
 
     Raises DataError where no message is a record and nothing is declared.
     """
-    import pyarrow as pa
-
-    from gristmill.connect.csv_infer import Guess
-
-    seen: dict[str, Seen] = {}
-    cells: dict[str, list[str]] = {}
-    text, rows = False, 0
+    records = []
     for message in messages:
         try:
-            record = record_of(message, codec, key)
+            records.append(record_of(message, codec, key))
         except ValueError:
             continue
-        rows += 1
-        text = text or isinstance(message.value, dict)
-        for name, value in record.items():
-            seen.setdefault(name, Seen()).see(value)
-            if type(value) is str and writable(value):
-                cells.setdefault(name, []).append(value)
-    kinds: dict[str, str | None] = {}
-    for name, place in seen.items():
-        if text:
-            guess = Guess()
-            guess.widen(pa.array([cell or None for cell in cells.get(name, [])], pa.string()))
-            kinds[name] = guess.kind
-        else:
-            place.see_texts(cells.get(name, []))
-            kinds[name] = place.kind()
+    text = any(isinstance(message.value, dict) for message in messages)
+    kinds = (_kinds_of_cells if text else _kinds_of_values if typed else _kinds_of_json)(records)
     if not kinds and not types:
         raise DataError(
             "no message is a record yet, so that columns and types cannot be inferred",
@@ -303,11 +290,53 @@ def shape_of_messages(
         )
     names = dict.fromkeys([*types, *kinds])
     guessed = [name for name in names if name not in types]
-    notes = [f"the types of {len(guessed)} columns are those that the first {rows} messages fit"] if guessed else []
+    words = f"the types of {len(guessed)} columns are those that the first {len(records)} messages fit"
     return Shape(
         columns=tuple(Column(name, types.get(name) or kinds[name] or TEXT) for name in names),
-        assumptions=tuple(notes),
+        assumptions=(words,) if guessed else (),
     )
+
+
+def _kinds_of_json(records: Sequence[Record]) -> dict[str, str | None]:
+    seen: dict[str, Seen] = {}
+    for record in records:
+        for name, value in record.items():
+            seen.setdefault(name, Seen()).see(value)
+    for name, place in seen.items():
+        cells = [value for record in records if type(value := record.get(name)) is str]
+        place.see_texts([cell for cell in cells if writable(cell)])
+    return {name: place.kind() for name, place in seen.items()}
+
+
+def _kinds_of_cells(records: Sequence[Record]) -> dict[str, str | None]:
+    import pyarrow as pa
+
+    from gristmill.connect.csv_infer import Guess
+
+    kinds: dict[str, str | None] = {}
+    for name in dict.fromkeys(name for record in records for name in record):
+        guess = Guess()
+        guess.widen(pa.array([record.get(name) or None for record in records], pa.string()))
+        kinds[name] = guess.kind
+    return kinds
+
+
+def _kinds_of_values(records: Sequence[Record]) -> dict[str, str | None]:
+    import pyarrow as pa
+
+    from gristmill.connect.columnar import normal_field
+    from gristmill.connect.type_names import type_text
+
+    kinds: dict[str, str | None] = {}
+    for name in dict.fromkeys(name for record in records for name in record):
+        try:
+            found = pa.array([record.get(name) for record in records]).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            kinds[name] = None
+            continue
+        known = not pa.types.is_null(found)
+        kinds[name] = type_text(normal_field(pa.field(name, found)).type) if known else None
+    return kinds
 
 
 def check_types(types: Mapping[str, str] | None) -> dict[str, str]:

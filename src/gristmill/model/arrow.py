@@ -8,6 +8,7 @@ be widened to anything later. Durations and intervals are refused.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -29,7 +30,8 @@ from gristmill.model.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from functools import lru_cache
+from collections.abc import Iterable
 
 _TO_ARROW = {
     "boolean": pa.bool_(),
@@ -74,6 +76,11 @@ def type_to_arrow(type_: Type) -> pa.DataType:
 
 def fields_to_arrow(fields: Iterable[Field]) -> pa.Schema:
     """Return the Arrow schema of these fields."""
+    return _fields_to_arrow(tuple(fields))
+
+
+@lru_cache(maxsize=1024)
+def _fields_to_arrow(fields: tuple[Field, ...]) -> pa.Schema:
     return pa.schema([pa.field(f.name, type_to_arrow(f.type), not f.required) for f in fields])
 
 

@@ -38,6 +38,15 @@ def is_system_table(name: str) -> bool:
     return name.startswith("_")
 
 
+def shown(name: str) -> bool:
+    """Whether a person should see changes of the table: not where it only holds partial results of another one.
+
+    >>> shown("_quarantine.raw.weather"), shown("_state.marts.daily.p1")
+    (True, False)
+    """
+    return not name.startswith("_state.")
+
+
 def check_branch_name(name: str) -> str:
     """Return the name if a branch or tag may be called so.
 

@@ -16,7 +16,8 @@ from gristmill.run.checking import Acceptance, add_acceptances
 from gristmill.run.context import Context
 from gristmill.run.inferring import write_first_contracts
 from gristmill.run.lanes import run_stages
-from gristmill.run.plan import Plan, make_plan
+from gristmill.run.plan import Plan, Step, make_plan
+from gristmill.run.rechecking import MERGED, needs_recheck
 from gristmill.run.records import RunRecord, Status
 from gristmill.run.stage import Progress
 
@@ -107,8 +108,7 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
         steps = plan.steps
         if record.merged:
             store.merge(record.merged, into=run)
-            steps = make_plan(ctx, store.snapshot(run), on=record.on).steps
-            steps = tuple(step for step in steps if step.kind != "source")
+            steps = _merge_steps(ctx, record)
         for brought in run_stages(ctx, run, steps):
             progress.take(brought)
             progress.in_order_of(steps)
@@ -126,6 +126,24 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
         _close(ctx, record, progress, "failed", message=error.message, code=error.code)
         ctx.listener(_failed(ctx, record, error.message, error.code))
         raise
+
+
+def _merge_steps(ctx: Context, record: RunRecord) -> tuple[Step, ...]:
+    """Return what a merged state needs: derived tables brought up to date, and sources checked again.
+
+    Nothing is landed. A source has been checked where one of the sides had just its rows, checked by just these
+    rules; where rows of both came together, or the rules of one met rows of the other, it is looked at again.
+    """
+    store = ctx.store
+    now = store.snapshot(record.run)
+    sides = [store.snapshot(ref) for ref in (record.base, record.merged)]
+    steps = []
+    for step in make_plan(ctx, now, on=record.on).steps:
+        if step.kind != "source":
+            steps.append(step)
+        elif step.name in now and needs_recheck(ctx, ctx.graph[step.name], now, sides):
+            steps.append(Step(name=step.name, kind=step.kind, mode="check", reason=MERGED, rows=step.rows))
+    return tuple(steps)
 
 
 def unfinished(store: Store, *, on: str, base: str, merged: str = "") -> str | None:

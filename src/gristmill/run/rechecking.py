@@ -13,12 +13,13 @@ from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_RECORD, ORIGIN_UNIT
 from gristmill.run.checking import Delivery, aside_rows, attended, references_of
 from gristmill.run.context import Context
 from gristmill.run.displacing import displace
-from gristmill.run.rules import contract_of, rules_of, write_checks
+from gristmill.run.rules import checked_with, checks_digest, contract_of, rules_of, write_checks
 from gristmill.run.setaside import rows_of, take_back
 
 if TYPE_CHECKING:
     from gristmill.store import Transaction, View
 
+MERGED = "rows and rules of two branches came together"
 _STORED = '"_gristmill_checked"'
 
 
@@ -32,6 +33,15 @@ def can_recheck(ctx: Context, node: Node, snapshot: View) -> bool:
     name = quarantine.table_name(node.name)
     aside = name in snapshot and snapshot.table(name).row_count
     return not aside and not any(rule.on_fail == "quarantine" for rule in rules_of(ctx, node, snapshot))
+
+
+def needs_recheck(ctx: Context, node: Node, now: View, sides: Sequence[View]) -> bool:
+    """Whether a merged source holds rows that no side has checked by the rules it has now."""
+    wanted = checks_digest(ctx, node, now)
+    if wanted != checked_with(now, node.name):
+        return True
+    known = (side for side in sides if node.name in side and checked_with(side, node.name) == wanted)
+    return bool(wanted) and all(side.table(node.name).id != now.table(node.name).id for side in known)
 
 
 def check_stored(ctx: Context, snapshot: View, node: Node, rules: Sequence[Rule]) -> CheckResult:

@@ -110,7 +110,7 @@ class Catalog:
             # A connection inherited over fork is kept, never closed: closing it would drop the parent's locks.
             local.kept = (getattr(local, "kept", None), getattr(local, "db", None))
             local.db = self._connect()
-            local.pid = os.getpid()
+            local.pid, local.sync = os.getpid(), None
         return local.db  # type: ignore[no-any-return]
 
     def _connect(self) -> apsw.Connection:
@@ -149,7 +149,9 @@ class Catalog:
         sync = "off" if not self.durable else "full" if lasting else "normal"
         try:
             with locked(self.folder / "catalog.lock"):
-                db.execute(f"pragma synchronous={sync}")
+                if self._local.sync != sync:
+                    db.execute(f"pragma synchronous={sync}")
+                    self._local.sync = sync
                 db.execute("begin immediate")
                 try:
                     yield db

@@ -9,6 +9,7 @@ import getpass
 import os
 import time
 from contextlib import ExitStack
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import apsw
@@ -191,6 +192,11 @@ def default_author() -> str:
     named = os.environ.get("GRISTMILL_AUTHOR")
     if named:
         return named
+    return _account(os.getuid())
+
+
+@lru_cache
+def _account(number: int) -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -16,7 +16,7 @@ import blake3
 
 from gristmill.model.scan import ScanFile
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE
-from gristmill.store.inline import live_positions, with_identity
+from gristmill.store.inline import live_positions, with_identities, with_identity
 from gristmill.store.sqltext import stored
 
 if TYPE_CHECKING:
@@ -100,9 +100,12 @@ def _name(key: tuple[tuple[str, ...], bool, tuple[tuple[object, ...], ...]]) -> 
 def _together(files: Sequence[ScanFile], names: tuple[str, ...], identity: bool, views: bool) -> pa.Table:
     import pyarrow as pa
 
-    parts = [_live(file, names, identity) for file in files]
-    whole = pa.concat_tables(parts, promote_options="default")
-    whole = whole.combine_chunks() if whole.num_rows < _MERGED_ROWS * len(parts) else whole
+    if identity and not any(file.stored_ids or file.rowset for file in files):
+        whole = pa.concat_tables([_decoded(file, names) for file in files], promote_options="default")
+        whole = with_identities(whole, files)
+    else:
+        whole = pa.concat_tables([_live(file, names, identity) for file in files], promote_options="default")
+    whole = whole.combine_chunks() if whole.num_rows < _MERGED_ROWS * len(files) else whole
     if not views:
         return whole
     kinds = [(f.name, pa.string_view() if pa.types.is_string(f.type) else f.type) for f in whole.schema]

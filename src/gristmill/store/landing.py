@@ -145,7 +145,7 @@ DERIVATION = "derived/{}.json"
 MODEL = "models/{}.json"
 """Where what is noted about a model's files lies."""
 
-NOTES = ("derived/", "history/", "lineage/", "models/")
+NOTES = ("checks/", "derived/", "history/", "lineage/", "models/")
 """Documents that go with what was computed, and are written anew with it."""
 
 

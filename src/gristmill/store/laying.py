@@ -78,7 +78,7 @@ def lay(
     elif rest is None:
         yield from write_batches(out, schema, _sorted(few, layout.cluster), ids=ids, codec=layout.codec)
     else:
-        con, sql = _incoming(_fields(schema, ids), chain(few, rest))
+        con, sql = _incoming(_fields(schema, ids), _drained(few, rest))
         yield from write_query(out, schema, con, sql, ids=ids, order=layout.cluster, codec=layout.codec)
 
 
@@ -128,6 +128,14 @@ def _peeked(batches: Iterator[pa.RecordBatch]) -> tuple[list[pa.RecordBatch], It
         if size > HELD_BYTES:
             return few, batches
     return few, None
+
+
+def _drained(few: list[pa.RecordBatch], rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the first batches and those that follow, holding on to none."""
+    few.reverse()
+    while few:
+        yield few.pop()
+    yield from rest
 
 
 def _sorted(batches: Sequence[pa.RecordBatch], order: Sequence[Field]) -> list[pa.RecordBatch]:
@@ -182,7 +190,10 @@ def _divided(
         together = _together([_with_parts(batch, schema, spec, names) for batch in few], names, layout.cluster)
     else:
         together = _by_engine(
-            (_with_parts(batch, schema, spec, names) for batch in chain(few, rest)), _fields(schema, ids), names, layout
+            (_with_parts(batch, schema, spec, names) for batch in _drained(few, rest)),
+            _fields(schema, ids),
+            names,
+            layout,
         )
     runs = (run for batch in together for run in _runs(batch, names))
     for partition, group in groupby(runs, key=lambda run: run[0]):

@@ -18,7 +18,7 @@ from gristmill.model.schema import Schema
 from gristmill.model.units import Unit
 from gristmill.store.maps import Get, map_get, map_items
 from gristmill.store.objects import Oid, TableObject, Text, Tree
-from gristmill.store.tables import TableState, known_ranges, scan_plan, table_object, table_state
+from gristmill.store.tables import TableState, known_ranges, scan_plan, schema_of, table_object, table_state
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +84,7 @@ class View:
 
     def schema_of(self, name: str) -> Schema:
         """Return the schema of a table, without noting that it was read; raises NotFound."""
-        return table_state(self._objects, self._table_id(name)).schema
+        return schema_of(self._objects, self.state(name).schema)
 
     def table(self, name: str) -> TableState:
         """Return the state of a table; raises NotFound."""

@@ -41,10 +41,11 @@ def command(
     gristmill diff main try/partner --metrics
     """
     from gristmill.cli.output import columns, count, emit
+    from gristmill.model.names import shown
 
     store, _ = open_store(folder, environment)
     changes = store.diff(before, after)
-    tables = {name: delta for name, delta in changes.tables.items() if table is None or name == table}
+    tables = {name: delta for name, delta in changes.tables.items() if name == table or (table is None and shown(name))}
     rows = []
     for name, delta in tables.items():
         if as_json:
