@@ -151,3 +151,14 @@ def test_a_join_that_multiplies_rows_warns(tmp_path: Path) -> None:
     result = project.run()
     assert result.ok
     assert warned(result) == ["fan_out"]
+
+
+def test_a_null_in_a_table_of_one_row_proves_little() -> None:
+    from gristmill.contracts.defaults import judge
+    from gristmill.contracts.history import History, Profile
+
+    once = History(profiles=(Profile(rows=1, nulls={"x": 0}),))
+    assert not list(judge("a.b", Profile(rows=1, nulls={"x": 1}), once, source=False))
+    often = History(profiles=(Profile(rows=1_000, nulls={"x": 0}),))
+    found = [finding.rule.kind for finding in judge("a.b", Profile(rows=10, nulls={"x": 10}), often, source=False)]
+    assert found[0] == "turned_null"

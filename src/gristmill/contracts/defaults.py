@@ -63,7 +63,8 @@ def _nulls(table: str, now: Profile, before: History) -> Iterator[Finding]:
         if not rows or not now.rows:
             continue
         share, was = nulls / now.rows, then / rows
-        turned = nulls == now.rows and was < 1 and now.rows * math.log(max(was, 1e-12)) < math.log(_CERTAIN)
+        likely = (then + 1) / (rows + 2)  # Laplace's rule of succession: few rows seen prove little
+        turned = nulls == now.rows and was < 1 and now.rows * math.log(likely) < math.log(_CERTAIN)
         if turned or (share - was >= _FLOOD and now.rows >= _FEW_ROWS):
             yield _finding(table, "turned_null", column, now, share, was)
         elif share - was > _JUMP and now.rows >= _FEW_ROWS:
