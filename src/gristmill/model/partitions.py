@@ -76,6 +76,7 @@ def parse_terms(terms: Sequence[str], schema: Schema) -> list[tuple[int, str]]:
     Raises:
         UsageError: no such column, no such transform, or one that does not suit the column's type.
 
+    >>> from gristmill.model.schema import Field
     >>> parse_terms(["day(at)", "bucket(8, id)"], Schema((Field(1, "id", "long"), Field(2, "at", "timestamp"))))
     [(2, 'day'), (1, 'bucket[8]')]
     """
@@ -125,6 +126,7 @@ def _suits(kind: str, type_: Type) -> bool:
 def term_text(field: PartitionField, schema: Schema) -> str:
     """Return a partition field as a user writes it, with the column's name of now.
 
+    >>> from gristmill.model.schema import Field
     >>> term_text(PartitionField(1000, 1, "bucket[8]"), Schema((Field(1, "id", "long"),)))
     'bucket(8, id)'
     """

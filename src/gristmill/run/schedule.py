@@ -75,7 +75,7 @@ def moments(schedule: ScheduleSettings, after_us: int) -> Iterator[int]:
     A moment that a clock change skips comes at the next minute that exists; one that it doubles comes once.
 
     >>> next(moments(ScheduleSettings(cron="30 2 * * *", zone="Europe/Berlin"), 1_774_656_000_000_000)) / 1e6
-    1774746000.0
+    1774661400.0
     """
     from cronsim import CronSim, CronSimError
 
