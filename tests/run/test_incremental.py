@@ -259,3 +259,28 @@ def test_steps_follow_by_row_and_by_group(tmp_path: Path) -> None:
     land(tmp_path, "2.csv", rows(10, seed=6, first=5_003))
     assert modes(make())["own.groups"] == "touched"
     same_as_full(make(), ["own.rows", "own.groups", "own.whole"])
+
+
+def test_a_changed_row_that_breaks_the_definition_is_named_as_in_a_full_computation(tmp_path: Path) -> None:
+    from gristmill.errors import DataError
+
+    def make() -> gm.Project:
+        project = csv_project(tmp_path)
+
+        @project.table("made.whole", reads=["raw.t"], key="id")
+        def whole(t: ibis.Table) -> ibis.Table:
+            return t.mutate(whole=t.kind.cast("int64"))
+
+        return project
+
+    found = [{**row, "kind": f"k{row['day']}"[1:]} for row in rows(200)]
+    land(tmp_path, "1.csv", [{"id": 0, "kind": "007x", "day": 1, "x": None}])
+    with pytest.raises(DataError, match="007x"):
+        make().run()
+    land(tmp_path, "1.csv", [{**row, "kind": f"'{row['kind']}'"[1:-1].strip("0") or "1"} for row in found])
+    project = make()
+    before = project.run()
+    assert before.ok
+    land(tmp_path, "2.csv", [{"id": 900, "kind": "009y", "day": 1, "x": None}])
+    with pytest.raises(DataError, match=r"made\.whole|009y"):
+        make().run()

@@ -29,6 +29,7 @@ from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
 from gristmill.run.rechecking import can_recheck, check_stored
 from gristmill.run.stepping import can_step, step_changes
+from gristmill.run.tables import ordered
 
 if TYPE_CHECKING:
     from gristmill.engines.kernel import ChangesSql, OutputChanges
@@ -213,13 +214,16 @@ def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules:
             for name in found.deltas:
                 stack.callback(connection.execute, f'DROP TABLE IF EXISTS temp."{delta_name(name)}"')
             _register(ctx, tx, compiled, found)
-            changes = stack.enter_context(run_changes(ctx.kernel, maintained))
+            try:
+                changes = stack.enter_context(run_changes(ctx.kernel, maintained))
+            except DataError:  # a partial result has no room, or the definition fails: a full computation says which
+                return None
         broken = _changed_rows(ctx, node.name, changes, rules)
         if any(finding.rule.on_fail == "quarantine" and finding.failed_rows for finding in broken):
             return None
         tree = tx.tree
         try:
-            tx.apply(node.name, SqlSource(connection, _ordered(compiled, changes.sql)))
+            tx.apply(node.name, SqlSource(connection, ordered(node, changes.sql)))
             for changed in changes.states:
                 assert changed.state.touched is not None
                 columns = ", ".join(f'"{name}"' for name in (*changed.state.columns, "_w"))
@@ -237,11 +241,6 @@ def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules:
         total = tx.table(node.name).row_count
         said = attended(ctx, tx, node, findings, Delivery(found=odd), 0, total, None)
         return Followed(changes.came, changes.gone, said, clean)
-
-
-def _ordered(compiled: Compiled, sql: str) -> str:
-    order = ", ".join(f'"{name}"' for name in compiled.node.cluster_by)
-    return f"SELECT * FROM ({sql}) ORDER BY {order}" if order else sql
 
 
 def _register(ctx: Context, tx: Transaction, compiled: Compiled, found: Way) -> None:

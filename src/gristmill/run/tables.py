@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gristmill.contracts.kinds import ROW_KINDS
 from gristmill.define import Node
-from gristmill.errors import EngineError, GristmillError
+from gristmill.errors import DataError, EngineError, GristmillError
 from gristmill.model.findings import Finding
 from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, check_staged, replace_aside
@@ -78,6 +78,7 @@ def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
 
 def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[Staged, dict[str, str]]:
     from gristmill.algebra import arrow_schema
+    from gristmill.engines.kernel.kernel import engine_errors
     from gristmill.store import SqlSource
     from gristmill.store.damage import damage
 
@@ -94,13 +95,20 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[St
         sql = compiled.sql or ""
         schema = ctx.kernel.schema(sql)
     prepare(tx, node, schema)
-    if node.cluster_by:
-        order = ", ".join(f'"{name}"' for name in node.cluster_by)
-        sql = f"SELECT * FROM ({sql}) ORDER BY {order}"
+    sql = ordered(node, sql)
     try:
-        drop_partials(tx, node.name, keep=states)
-        stage_partials(ctx, tx, node.name, states)
-        staged = tx.stage(node.name, SqlSource(ctx.kernel.connection, sql))
+        tree = tx.tree
+        try:
+            drop_partials(tx, node.name, keep=states)
+            with engine_errors():
+                stage_partials(ctx, tx, node.name, states)
+        except DataError:  # partial results have 38 digits; the table itself may do without them
+            tx.tree, states = tree, ()
+            drop_partials(tx, node.name)
+            assert compiled.expression is not None
+            sql = ordered(node, ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us))
+        with engine_errors():
+            staged = tx.stage(node.name, SqlSource(ctx.kernel.connection, sql))
         forget_partials(ctx, node.name, states)
         return staged, {state.suffix: state.fingerprint for state in states}
     except GristmillError as error:
@@ -115,6 +123,12 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[St
             where=str(node.place),
             hint=f"`gristmill preview {node.name}` computes a few rows",
         ) from error
+
+
+def ordered(node: Node, sql: str) -> str:
+    """Return a SELECT whose rows come in the order in which the table's files are to be."""
+    order = ", ".join(f'"{name}"' for name in node.cluster_by)
+    return f"SELECT * FROM ({sql}) ORDER BY {order}" if order else sql
 
 
 def _partials_and_sql(ctx: Context, compiled: Compiled) -> tuple[tuple[State, ...], str]:

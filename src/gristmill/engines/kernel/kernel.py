@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import weakref
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 122_880
 _PLANS_KEPT = 1_024
+_KIND = re.compile(r"^([A-Z][A-Za-z]* )+Error: ")
+"""The class of an error, which DuckDB puts before its message; the code says it here."""
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -273,4 +276,4 @@ def engine_errors() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0].rstrip(".")
+    return _KIND.sub("", str(error).split("\n", 1)[0]).rstrip(".")
