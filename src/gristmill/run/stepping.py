@@ -6,7 +6,7 @@ in. So it must give the same rows for the same input, which is tested on samples
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,8 @@ from gristmill.contracts.kinds import quote
 from gristmill.define import Node
 from gristmill.run.compiling import declared_schema
 from gristmill.run.context import Context
-from gristmill.run.frames import as_arrow, as_frame, call
-from gristmill.run.steps import CHUNK_ROWS
+from gristmill.run.frames import as_frame
+from gristmill.run.steps import called, whole_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,8 @@ def step_changes(ctx: Context, tx: Transaction, node: Node, delta: Delta) -> Ite
     assert schema is not None
     parts = []
     for sign, rows in ((-1, _input(ctx, tx, node, delta, new=False)), (1, _input(ctx, tx, node, delta, new=True))):
-        for made in _called(ctx, node, rows, schema):
+        for chunk in whole_groups(rows, node.key if node.per == "group" else ()):
+            made = called(ctx, node, [as_frame(chunk, node.rows)], schema)
             parts.append(made.append_column("_w", pa.array([sign] * made.num_rows, pa.int64())))
     weighted = pa.schema([*schema, pa.field("_w", pa.int64())])
     connection = ctx.kernel.connection
@@ -82,21 +83,3 @@ def _input(ctx: Context, tx: Transaction, node: Node, delta: Delta, *, new: bool
     if not sql:
         return tx.table(node.reads[0]).schema.to_arrow().empty_table()
     return connection.sql(sql).to_arrow_table()
-
-
-def _called(ctx: Context, node: Node, rows: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Call the step on rows in chunks, whole groups together."""
-    assert node.function is not None
-    for chunk in _chunks(node, rows):
-        yield as_arrow(node, call(node, node.function, [as_frame(chunk, node.rows)], ctx.parameters_of(node)), schema)
-
-
-def _chunks(node: Node, rows: pa.Table) -> Iterator[pa.Table]:
-    start = 0
-    keys: Sequence[list[object]] = [rows[name].to_pylist() for name in node.key] if node.per == "group" else []
-    while start < rows.num_rows:
-        end = min(start + CHUNK_ROWS, rows.num_rows)
-        while keys and end < rows.num_rows and all(values[end] == values[end - 1] for values in keys):
-            end += 1
-        yield rows.slice(start, end - start)
-        start = end

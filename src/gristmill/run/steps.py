@@ -37,7 +37,7 @@ def staged_step(ctx: Context, tx: Transaction, node: Node) -> Staged:
     assert schema is not None
     if node.per == "table" or len(node.reads) != 1:
         arguments = [as_frame(read_input(tx, name), node.rows) for name in node.reads]
-        return tx.stage(node.name, _called(ctx, node, arguments, schema))
+        return tx.stage(node.name, called(ctx, node, arguments, schema))
     source = node.reads[0]
     try_grain(ctx, node, tx.reader(source), schema)
     rows = tx.table(source).row_count
@@ -46,12 +46,13 @@ def staged_step(ctx: Context, tx: Transaction, node: Node) -> Staged:
     chunks = chunked(tx, node, source)
     import pyarrow as pa
 
-    made = (_called(ctx, node, [as_frame(chunk, node.rows)], schema) for chunk in chunks)
+    made = (called(ctx, node, [as_frame(chunk, node.rows)], schema) for chunk in chunks)
     batches = (batch for table in made for batch in table.to_batches())
     return tx.stage(node.name, pa.RecordBatchReader.from_batches(schema, batches))
 
 
-def _called(ctx: Context, node: Node, frames: Sequence[object], schema: pa.Schema) -> pa.Table:
+def called(ctx: Context, node: Node, frames: Sequence[object], schema: pa.Schema) -> pa.Table:
+    """Call a step's function on frames and return its rows in the declared schema."""
     assert node.function is not None
     return as_arrow(node, call(node, node.function, frames, ctx.parameters_of(node)), schema)
 
@@ -66,10 +67,15 @@ def chunked(tx: View, node: Node, source: str) -> Iterator[pa.Table]:
                 yield pa.Table.from_batches([batch.slice(start, CHUNK_ROWS)])
         return
     table = tx.reader(source).read_all().sort_by([(name, "ascending") for name in node.key])
+    yield from whole_groups(table, node.key)
+
+
+def whole_groups(table: pa.Table, key: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield a table in chunks; rows of equal key, which lie together, are never parted. No key parts anywhere."""
     start = 0
     while start < table.num_rows:
         end = min(start + CHUNK_ROWS, table.num_rows)
-        while end < table.num_rows and _same_group(table, node.key, end):
+        while key and end < table.num_rows and _same_group(table, key, end):
             end += 1
         yield table.slice(start, end - start)
         start = end
@@ -132,9 +138,9 @@ def try_grain(ctx: Context, node: Node, rows: pa.RecordBatchReader, schema: pa.S
     sample = pa.Table.from_batches(list(_first(rows)), rows.schema)
     if sample.num_rows < 2:
         return
-    whole = _multiset(ctx, _called(ctx, node, [as_frame(sample, node.rows)], schema))
+    whole = _multiset(ctx, called(ctx, node, [as_frame(sample, node.rows)], schema))
     for order in _cuts(node, sample):
-        parts = [_called(ctx, node, [as_frame(part, node.rows)], schema) for part in order if part.num_rows]
+        parts = [called(ctx, node, [as_frame(part, node.rows)], schema) for part in order if part.num_rows]
         if _multiset(ctx, pa.concat_tables(parts)) != whole:
             raise DefinitionError(
                 f"`{node.name}` says that it is per {node.per}, but gives other rows when its input is split",
