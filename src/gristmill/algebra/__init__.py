@@ -8,8 +8,9 @@ Imports ``gristmill.errors`` and ``gristmill.model``; Ibis and sqlglot are loade
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from gristmill._lazy import lazy
 
 if TYPE_CHECKING:
     from gristmill.algebra.arrow import arrow_schema as arrow_schema
@@ -58,13 +59,4 @@ _HOME = {
 
 __all__ = sorted(_HOME)
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy(__name__, _HOME)
