@@ -193,8 +193,10 @@ def _too_much(view: View, name: str, maintained: ChangesSql, deltas: Mapping[str
     return f"{sum(changed.values()):,} changed rows are so many that computing all anew costs less"
 
 
-def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules: Sequence[Rule]) -> Followed | None:
-    """Put the changes of a table in place and check it.
+def follow(
+    ctx: Context, tx: Transaction, compiled: Compiled, found: Way, before: Derivation, rules: Sequence[Rule]
+) -> Followed | None:
+    """Put the changes of a table, which was made from ``before``, in place and check it.
 
     Returns None, with nothing written, where only a full computation can tell: a rule sets changed rows aside, or
     the changes do not fit the stored rows.
@@ -237,7 +239,7 @@ def follow(ctx: Context, tx: Transaction, compiled: Compiled, found: Way, rules:
         read = max((tx.table(name).row_count for name in node.reads), default=0)
         figures = profile_followed(ctx, tx, node.name, rows_before=rows_before, changes=changes.sql, read=read)
         odd = tuple(judged(ctx, tx, node, figures))
-        clean, findings = _findings(ctx, tx, compiled, rules, broken)
+        clean, findings = _findings(ctx, tx, compiled, before, rules, broken)
         total = tx.table(node.name).row_count
         said = attended(ctx, tx, node, findings, Delivery(found=odd), 0, total, None)
         return Followed(changes.came, changes.gone, said, clean)
@@ -309,14 +311,18 @@ def _changed_rows(ctx: Context, name: str, changes: OutputChanges, rules: Sequen
 
 
 def _findings(
-    ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequence[Rule], broken: Sequence[Finding]
+    ctx: Context,
+    tx: Transaction,
+    compiled: Compiled,
+    before: Derivation,
+    rules: Sequence[Rule],
+    broken: Sequence[Finding],
 ) -> tuple[bool, tuple[Finding, ...]]:
     """Return whether rows are clean, and what the rules say of the table as it is now.
 
     Where all rows were clean before and those that came are, rules on rows pass without another look.
     """
     on_rows = [rule for rule in rules if rule.kind in ROW_KINDS and rule.on_fail != "quarantine"]
-    before = _before(tx, compiled)
     if (
         before.clean
         and before.checks == compiled.derivation.checks
@@ -327,11 +333,3 @@ def _findings(
         return True, (*broken, *found)
     found = check_stored(ctx, tx, compiled.node, rules).findings
     return not any(finding.failed_rows and finding.rule in on_rows for finding in found), found
-
-
-def _before(tx: Transaction, compiled: Compiled) -> Derivation:
-    from gristmill.run.derivation import load_derivation
-
-    before = load_derivation(tx, compiled.node.name)
-    assert before is not None
-    return before

@@ -224,7 +224,7 @@ def _follow(
     """Bring a table up to date by its inputs' changes; None where only a full computation can tell."""
     node = compiled.node
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=found.mode, reason=reason))
-    followed = follow(ctx, tx, compiled, found, rules_of(ctx, node, tx))
+    followed = follow(ctx, tx, compiled, found, before, rules_of(ctx, node, tx))
     if followed is None:
         return None
     findings = (*followed.findings, *followed_share(ctx, run, tx, compiled))
