@@ -15,7 +15,7 @@ from gristmill.connect.sinks import Outgoing, SinkWriter, as_json, secret
 from gristmill.connect.stream_decode import SAMPLE_ROWS, Decoder, DecodingReader, check_types
 from gristmill.connect.stream_decode import shape_of_messages as shape_of
 from gristmill.connect.stream_rows import StreamRows
-from gristmill.connect.stream_values import WAITING, Fetched, Message, Position, Reader
+from gristmill.connect.stream_values import WAITING, Fetched, Message, Position, Reader, status_of
 from gristmill.connect.values import Found, Shape, UnitRows
 from gristmill.connect.wire_codecs import Wire, codec_of
 from gristmill.errors import DataError, EngineError, UsageError
@@ -68,8 +68,7 @@ class KafkaSource(msgspec.Struct, frozen=True, kw_only=True):
                 low, high = watermarks(consumer, self, number)
                 unit = known.get(name)
                 more = high > (int(unit.detail[WAITING]) if unit is not None else low)
-                status: Literal["new", "changed", "same"] = "same" if not more else "new" if unit is None else "changed"
-                found.append(Found(name=name, status=status, detail={"end": str(high)}))
+                found.append(Found(name=name, status=status_of(unit, more=more), detail={"end": str(high)}))
             return found
         finally:
             consumer.close()

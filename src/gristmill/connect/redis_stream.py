@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -14,7 +14,7 @@ from gristmill.connect.sinks import Outgoing, SinkWriter, as_json
 from gristmill.connect.stream_decode import SAMPLE_ROWS, Decoder, DecodingReader, check_types, json_record
 from gristmill.connect.stream_decode import shape_of_messages as shape_of
 from gristmill.connect.stream_rows import StreamRows
-from gristmill.connect.stream_values import WAITING, Fetched, Message, Position, Reader
+from gristmill.connect.stream_values import WAITING, Fetched, Message, Position, Reader, status_of
 from gristmill.connect.values import Found, Shape, UnitRows
 from gristmill.errors import DataError, EngineError, UsageError
 from gristmill.model.units import Unit
@@ -61,8 +61,7 @@ class RedisSource(msgspec.Struct, frozen=True, kw_only=True):
             unit = known.get(name)
             at = unit.detail.get(WAITING, _NONE) if unit is not None else _NONE
             more = id_parts(end) > id_parts(at)
-            status: Literal["new", "changed", "same"] = "same" if not more else "new" if unit is None else "changed"
-            found.append(Found(name=name, status=status, detail={"end": end}))
+            found.append(Found(name=name, status=status_of(unit, more=more), detail={"end": end}))
         return found
 
     def infer(self, root: Path, found: Sequence[Found]) -> Shape:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from gristmill.connect.values import Found, Reject, Shape
 from gristmill.model.units import Unit
@@ -21,6 +21,17 @@ Position = Mapping[str, str]
 
 WAITING = "next"
 """Name of the detail that says where a partition goes on; what it holds is the connector's own."""
+
+
+def status_of(unit: Unit | None, *, more: bool) -> Literal["new", "changed", "same"]:
+    """Return what a partition is beside its unit, None where it has none yet: whether there is more to read.
+
+    >>> status_of(None, more=True)
+    'new'
+    """
+    if not more:
+        return "same"
+    return "new" if unit is None else "changed"
 
 
 class Message(NamedTuple):

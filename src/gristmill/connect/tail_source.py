@@ -15,7 +15,7 @@ import msgspec
 from gristmill.connect.stream_decode import SAMPLE_ROWS, Decoder, DecodingReader, check_types, json_record
 from gristmill.connect.stream_decode import shape_of_messages as shape_of
 from gristmill.connect.stream_rows import StreamRows
-from gristmill.connect.stream_values import WAITING, Fetched, Message, Position, Reader
+from gristmill.connect.stream_values import WAITING, Fetched, Message, Position, Reader, status_of
 from gristmill.connect.values import Found, Shape, UnitRows
 from gristmill.errors import DataError, UsageError
 from gristmill.model.units import Unit
@@ -59,9 +59,7 @@ class TailSource(msgspec.Struct, frozen=True, kw_only=True):
             unit = known.get(name)
             at = int(unit.detail.get(WAITING, "0")) if unit is not None else 0
             end = _last_end(root / name, at, size)
-            status: Literal["new", "changed", "same"] = "same"
-            if end > at or size < at:
-                status = "new" if unit is None else "changed"
+            status = status_of(unit, more=end > at or size < at)
             found.append(Found(name=name, size_bytes=max(end - at, 0), status=status, detail={"end": str(end)}))
         return found
 
