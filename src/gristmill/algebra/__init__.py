@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gristmill.algebra.hashing import split as split
     from gristmill.algebra.identity import fingerprint as fingerprint
     from gristmill.algebra.inputs import reads as reads
+    from gristmill.algebra.parting.stages import Parted as Parted
+    from gristmill.algebra.parting.stages import parted as parted
     from gristmill.algebra.rewrite import normalise as normalise
     from gristmill.algebra.runtime import run_time as run_time
     from gristmill.algebra.runtime import uses_run_time as uses_run_time
@@ -52,7 +54,9 @@ _HOME = {
     "column_lineage": "columns",
     "fingerprint": "identity",
     "input_table": "arrow",
+    "Parted": "parting.stages",
     "normalise": "rewrite",
+    "parted": "parting.stages",
     "reads": "inputs",
     "rows_name": "witnesses",
 }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gristmill.api.checking import CheckReport
     from gristmill.engines.kernel import Kernel
+    from gristmill.engines.protocol import Executor
     from gristmill.run.checking import Acceptance
     from gristmill.run.context import Context
     from gristmill.run.execute import Request
@@ -108,6 +109,7 @@ class Project(Definitions, Follows, Proves):
         kernel: Kernel
         kernel_bytes, store_bytes = self._memory_bytes()
         limit_memory(store_bytes)
+        executor, kernel_bytes = self._executor(kernel_bytes)
         with Kernel(memory_limit_bytes=kernel_bytes, threads=self.settings.run.threads) as kernel:
             yield Context(
                 root=self.root,
@@ -120,7 +122,18 @@ class Project(Definitions, Follows, Proves):
                 listener=listener,
                 modules=bool(self.loaded),
                 workers=self.settings.run.workers or os.cpu_count() or 1,
+                executor=executor,
             )
+
+    def _executor(self, kernel_bytes: int | None) -> tuple[Executor | None, int | None]:
+        """Return where large tables are computed, and what is left to this process's own kernel."""
+        if (os.environ.get("GRISTMILL_EXECUTOR") or self.settings.run.executor) != "pool":
+            return None, kernel_bytes
+        from gristmill.engines.local import shared_pool
+
+        workers = self.settings.run.workers or os.cpu_count() or 1
+        share = None if kernel_bytes is None else kernel_bytes // 2
+        return shared_pool(workers, memory_bytes=share, threads=1), share
 
     def _memory_bytes(self) -> tuple[int | None, int | None]:
         """Return what the kernel and the store's own joins may take of the process's limit.

@@ -75,6 +75,8 @@ CODES: dict[str, str] = {
     "GM-U040": "Another `gristmill schedule run` is at work on this store; one loop starts all schedules.",
     "GM-U041": "No schedule has a cron, and other schedulers know nothing else.",
     "GM-U042": "gristmill.toml has no [schedule.NAME] table, so there is nothing to list or start.",
+    "GM-E032": "A piece of work failed on a worker for a reason that is not one of ours; its message is the cause.",
+    "GM-E033": "A worker runs other versions than the work was compiled for; answers could differ.",
     "GM-E031": "A stage was ended because the user stopped the run; what was finished is kept.",
     "GM-E030": "A worker process ended before it had answered; it may have run out of memory.",
     "GM-E040": "A database cannot be reached. Check its address, and that its server runs.",

@@ -31,12 +31,14 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[run]`` table: memory of the whole process in GiB, threads, worker processes, retries, the largest share
-    of rows that may be set aside, and the share of keys of each followed table that is computed again in full."""
+    """The ``[run]`` table: memory of the whole process in GiB, threads, worker processes, where large tables are computed
+    (in this process, or on a pool of worker processes), retries, the largest share of rows that may be set aside,
+    and the share of keys of each followed table that is computed again in full."""
 
     memory_gib: float | None = None
     threads: int | None = None
     workers: int | None = None
+    executor: Literal["process", "pool"] = "process"
     retries: int = 2
     max_quarantine: float = 0.05
     parity: float = 0.0
@@ -123,7 +125,7 @@ def read_settings(root: Path, *, environment: str | None = None) -> Settings:
             code="GM-P006",
             where=str(path),
             hint="known tables: [project] name modules branch, [store] url data, [run] memory_gib threads "
-            "workers retries max_quarantine parity, [notify] url, [schedule.NAME], [env.NAME]",
+            "workers executor retries max_quarantine parity, [notify] url, [schedule.NAME], [env.NAME]",
         ) from error
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import ibis
 
     from gristmill.engines.kernel import Kernel
+    from gristmill.engines.protocol import Executor
     from gristmill.store import Store
 
 
@@ -50,6 +51,8 @@ class Context:
         set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
         expressions: Ibis definitions as compiled against the schemas of their inputs, by name and schemas.
         code: states of the code behind definitions, by file, as this run found them.
+        executor: where tables that are computed in full are computed by pieces; this process where None.
+        spread: how tables were computed by pieces, in words, by name.
     """
 
     root: Path
@@ -66,6 +69,8 @@ class Context:
     set_aside: frozenset[tuple[str, str]] = frozenset()
     expressions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     code: dict[str, CodeState] = field(default_factory=dict)
+    executor: Executor | None = None
+    spread: dict[str, str] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:

@@ -17,6 +17,7 @@ from gristmill.run.context import Context
 from gristmill.run.history import history_schema, history_sql
 from gristmill.run.partials import drop_partials, forget_partials, stage_partials
 from gristmill.run.profiling import judged, profile
+from gristmill.run.spread import spread_query
 from gristmill.run.steps import staged_step
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
     from gristmill.algebra.delta import State
     from gristmill.store import Staged, Transaction
+
+_NO_MEMORY = "GM-E002"
+_PASSES = 8
+"""In how many passes a table is computed that did not fit at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,29 @@ def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
 
 
 def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[Staged, dict[str, str]]:
+    """Stage the rows of a query: at once where that fits into memory, else by pieces."""
+    from gristmill.algebra import arrow_schema
+
+    node = compiled.node
+    if compiled.expression is None:
+        return _staged_at_once(ctx, tx, compiled)
+    schema, tree = arrow_schema(compiled.expression.schema()), tx.tree
+
+    def by_pieces(passes: int) -> tuple[Staged, dict[str, str]] | None:
+        return spread_query(ctx, tx, compiled, lambda: prepare(tx, node, schema), passes=passes)
+
+    if (made := by_pieces(1)) is not None:
+        return made
+    try:
+        return _staged_at_once(ctx, tx, compiled)
+    except EngineError as error:
+        tx.tree = tree
+        if error.code != _NO_MEMORY or (made := by_pieces(_PASSES)) is None:
+            raise
+        return made
+
+
+def _staged_at_once(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[Staged, dict[str, str]]:
     from gristmill.algebra import arrow_schema
     from gristmill.engines.kernel.kernel import engine_errors
     from gristmill.store import SqlSource

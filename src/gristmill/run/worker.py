@@ -6,13 +6,13 @@ Started as ``python -m gristmill.run.worker ROOT``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from gristmill.define import Graph, load_modules, read_settings
 from gristmill.engines.local import serve
+from gristmill.engines.protocol import error_of
 from gristmill.errors import DefinitionError, GristmillError
 from gristmill.run.compiling import declared_schema
 from gristmill.run.frames import as_arrow, as_frame, call
@@ -77,19 +77,7 @@ def raise_answer(made: Answer) -> None:
     """Raise the error that a worker met, as if it had been met here."""
     if made.error is None:
         return
-    from gristmill import errors
-
-    kind: type[GristmillError] = getattr(errors, made.kind, GristmillError)
-    parts: Mapping[str, object] = made.error
-    examples = parts.get("examples")
-    raise kind(
-        str(parts["message"]),
-        code=str(parts["code"]),
-        where=str(parts["where"]) if parts.get("where") else None,
-        hint=str(parts["hint"]) if parts.get("hint") else None,
-        examples=[str(item) for item in examples] if isinstance(examples, list | tuple) else (),
-        retryable=bool(parts.get("retryable")),
-    )
+    raise error_of(made.kind, made.error)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The SQL of what only maintenance needs; ``semantics.py`` holds the templates of what users write."""
+"""The SQL of what only maintenance and parting need; ``semantics.py`` holds the templates of what users write."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ FORMULAS: dict[str, str] = {
     "delta_reached": "({b} IS NOT NULL AND ({a} IS NULL OR {b} {t0} {a}))",
     "delta_extreme": "{t0}({a}, {b})",
     "delta_least_positive": "least({a}, {b})",
+    "parted_hash": "hash({a})",
+    "parted_hash_both": "hash({a}, {b})",
+    "parted_huge": "CAST({a} AS HUGEINT)",
+    "parted_flat": "flatten({a})",
     "delta_surplus": "greatest({a} - {b}, 0)",
 }
 """Template by name, filled as ``gristmill.algebra.semantics.FORMULAS`` are."""

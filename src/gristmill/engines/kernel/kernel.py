@@ -59,6 +59,7 @@ class Kernel:
     ) -> None:
         import duckdb
 
+        self.memory_limit_bytes = memory_limit_bytes
         made = tempfile.mkdtemp(prefix="gristmill-") if temp_dir is None else None
         self._clean_up = weakref.finalize(self, shutil.rmtree, made, True) if made else None
         self._plans: dict[tuple[str, int | None], str] = {}

@@ -30,17 +30,20 @@ class Pool:
         module: what each worker runs, by ``python -m``.
         arguments: its arguments.
         workers: how many processes.
+        tries: how often a message is given to a worker, where the one that had it died without an answer; what
+            workers do must bear to be done again.
 
-    Raises EngineError where a worker dies without an answer; the others are stopped.
+    Raises EngineError where a worker dies without an answer on the last try; the others are stopped.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str] = (), *, workers: int) -> None:
+    def __init__(self, module: str, arguments: Sequence[str] = (), *, workers: int, tries: int = 1) -> None:
         self._command = [sys.executable, "-m", module, *arguments]
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="gristmill-pool")
         self._local = threading.local()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self.workers = workers
+        self.tries = tries
 
     def __enter__(self) -> Self:
         return self
@@ -50,34 +53,56 @@ class Pool:
     ) -> None:
         self.close()
 
-    def map(self, messages: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the answer to each message, in their order; at most two messages a worker wait in memory."""
+    def map(self, messages: Iterable[bytes], *, places: Sequence[str] = ()) -> Iterator[bytes]:
+        """Yield the answer to each message, in their order; at most two messages a worker wait in memory.
+
+        Args:
+            messages: what to answer.
+            places: what to call each message in an error.
+        """
         waiting: deque[Future[bytes]] = deque()
-        for message in messages:
-            waiting.append(self._threads.submit(self._ask, message))
+        for number, message in enumerate(messages):
+            place = places[number] if number < len(places) else ""
+            waiting.append(self._threads.submit(self._ask, message, place))
             if len(waiting) > 2 * self.workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
-    def _ask(self, message: bytes) -> bytes:
-        process = getattr(self._local, "process", None)
-        if process is None:
-            process = self._start()
-            self._local.process = process
-        try:
-            write_message(process.stdin, message)
-            answer = read_message(process.stdout)
-        except BrokenPipeError:
-            answer = None
-        if answer is None:
-            raise EngineError(
-                f"a worker ended with exit code {process.wait()} before it answered",
-                code="GM-E030",
-                hint="what it printed stands above; it may have run out of memory",
-                retryable=True,
-            )
-        return answer
+    def _ask(self, message: bytes, place: str) -> bytes:
+        for _ in range(self.tries):
+            process = getattr(self._local, "process", None)
+            if process is None:
+                process = self._local.process = self._start()
+            try:
+                write_message(process.stdin, message)
+                answer = read_message(process.stdout)
+            except BrokenPipeError:
+                answer = None
+            if answer is not None:
+                return answer
+            code = self._gone(process)
+        raise EngineError(
+            f"a worker ended with exit code {code} before it answered" + _times(self.tries),
+            code="GM-E030",
+            where=place or None,
+            hint="what it printed stands above; it may have run out of memory",
+            retryable=True,
+        )
+
+    def _gone(self, process: subprocess.Popen[bytes]) -> int:
+        """Forget a worker that is dead or does not speak any more, and return its exit code."""
+        self._local.process = None
+        with suppress(OSError):
+            process.kill()
+        code = process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        with self._lock:
+            self._processes.remove(process)
+        return code
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -101,6 +126,10 @@ class Pool:
             if process.stdout is not None:
                 process.stdout.close()
         self._processes = []
+
+
+def _times(tries: int) -> str:
+    return f", {tries} times" if tries > 1 else ""
 
 
 def serve(answer: Callable[[bytes], bytes]) -> None:
