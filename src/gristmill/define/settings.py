@@ -31,9 +31,9 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The ``[run]`` table: memory of the whole process in GiB, threads, worker processes, where large tables are computed
-    (in this process, or on a pool of worker processes), retries, the largest share of rows that may be set aside,
-    and the share of keys of each followed table that is computed again in full."""
+    """The ``[run]`` table: memory of the whole process in GiB, threads, worker processes, where large tables are
+    computed (in this process, or on a pool of worker processes), retries, the largest share of rows that may be set
+    aside, and the share of keys of each followed table that is computed again in full."""
 
     memory_gib: float | None = None
     threads: int | None = None

@@ -120,6 +120,7 @@ def _specs(stage: Stage, number: int, job: Job, exchanges: Mapping[str, Sequence
     kernel = versions()
     plan = blake3.blake3(msgspec.json.encode([sql, columns, kernel])).hexdigest()
     cuts = list(_cuts(stage, job, exchanges))
+    cut = any(feed.how == "rows" for feed in stage.feeds.values())
     for piece, inputs in enumerate(cuts):
         yield Spec(
             plan=plan,
@@ -135,6 +136,7 @@ def _specs(stage: Stage, number: int, job: Job, exchanges: Mapping[str, Sequence
             folder=str(job.folder),
             by=by,
             parts=job.parts if by else 1,
+            rows=_rows(inputs, stage, exchanges) // (1 if cut else job.parts),
         )
 
 
@@ -148,15 +150,16 @@ def _cuts(stage: Stage, job: Job, exchanges: Mapping[str, Sequence[MadeFile]]) -
             yield tuple((whole | {cut: msgspec.structs.replace(whole[cut], files=files)}).values())
     elif parts:
         for part in range(job.parts):
-            given = dict(whole)
-            for name in parts:
-                made = exchanges.get(stage.feeds[name].source, ())
-                own = tuple(file.path for file in made if file.part == part)
-                given[name] = msgspec.structs.replace(whole[name], paths=own)
-            if any(given[name].paths for name in parts):
-                yield tuple(given.values())
+            mine = {name: msgspec.structs.replace(whole[name], part=part) for name in parts}
+            yield tuple((whole | mine).values())
     else:
         yield tuple(whole.values())
+
+
+def _rows(inputs: Sequence[Input], stage: Stage, exchanges: Mapping[str, Sequence[MadeFile]]) -> int:
+    """Return the rows of the largest input of a piece of work, those of all parts where it reads one."""
+    made = [sum(file.rows for file in exchanges.get(feed.source, ())) for feed in _made_feeds(stage)]
+    return max([sum(file.rows for file in given.files) for given in inputs] + made, default=0)
 
 
 def _input(name: str, feed: Feed, job: Job, exchanges: Mapping[str, Sequence[MadeFile]]) -> Input:

@@ -36,6 +36,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         files: its files: path, rows, first row id, and which positions are dead; few rows may stand inline.
         columns: the columns of an exchange.
         paths: its files.
+        part: the part of it that is read; -1 for all of it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: tuple[ScanFile, ...] = ()
     columns: Columns = ()
     paths: tuple[str, ...] = ()
+    part: int = -1
 
     def scan(self) -> ScanPlan:
         """Return how to read the files of a table in the store."""
@@ -67,6 +69,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         folder: where files go.
         by: the column with the hash by which rows are divided; empty where they are not.
         parts: into how many.
+        rows: how many rows are read, about.
     """
 
     plan: str
@@ -82,6 +85,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     folder: str
     by: str = ""
     parts: int = 1
+    rows: int = 0
 
     @property
     def place(self) -> str:
@@ -90,13 +94,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MadeFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A finished Parquet file: its path (which ends in its content's hash), rows, bytes, and the part it is of."""
+    """A finished Parquet file: its path (which ends in its content's hash), rows and bytes.
+
+    Where rows go to parts they lie in their order, so that a reader of one part skips the row groups of the others.
+    """
 
     path: str
     rows: int
     size_bytes: int
     hash: str
-    part: int = 0
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag="done"):

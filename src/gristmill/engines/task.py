@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gristmill._version import __version__
-from gristmill.engines.protocol import Failure, Input, MadeFile, Manifest, Spec
+from gristmill.engines.protocol import Columns, Failure, Input, MadeFile, Manifest, Spec
 from gristmill.errors import EngineError, GristmillError
 from gristmill.model.names import quote
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gristmill.engines.kernel import Kernel
 
 PART = "_gm_part_of"
-_OPTIONS = "FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 61440, RETURN_STATS"
+_OPTIONS = "FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUPS_PER_FILE 256, RETURN_STATS"
+_VECTOR, _GROUP = 2_048, 61_440
 
 
 def versions() -> str:
@@ -91,7 +92,7 @@ def _files(kernel: Kernel, spec: Spec) -> tuple[MadeFile, ...]:
             _register(kernel, given)
         with engine_errors():
             written = kernel.connection.execute(_copy(spec, made)).fetchall()
-        return tuple(_named(spec, Path(row[0]), row[1], row[5]) for row in written if row[1])
+        return tuple(_named(spec, Path(row[0]), row[1]) for row in written if row[1])
     finally:
         for given in spec.inputs:
             kernel.unregister(given.name)
@@ -104,37 +105,38 @@ def _register(kernel: Kernel, given: Input) -> None:
     if given.fields:
         compute.register(kernel.connection, given.name, given.scan())
     else:
-        kernel.register(given.name, exchange_sql(given.columns, given.paths))
+        kernel.register(given.name, exchange_sql(given.columns, given.paths, part=given.part))
 
 
-def exchange_sql(columns: tuple[tuple[str, str], ...], paths: tuple[str, ...]) -> str:
-    """Return a SELECT of the rows of some files that workers wrote."""
+def exchange_sql(columns: Columns, paths: tuple[str, ...], *, part: int = -1) -> str:
+    """Return a SELECT of the rows, or those of one part, of some files that workers wrote."""
     if not paths:
         return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {quote(name)}' for name, kind in columns)} WHERE false"
     listed = ", ".join(_text(path) for path in paths)
     names = ", ".join(f"CAST({quote(name)} AS {kind}) AS {quote(name)}" for name, kind in columns)
-    return f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning=false)"
+    only = f" WHERE {PART} = {part}" if part >= 0 else ""
+    return f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning=false){only}"
 
 
 def _copy(spec: Spec, folder: Path) -> str:
     columns = [f"CAST({quote(name)} AS {kind}) AS {quote(name)}" for name, kind in spec.columns]
     if not spec.by or spec.parts == 1:
         select = f"SELECT {', '.join(columns)} FROM ({spec.sql})"
-        return f"COPY ({select}) TO {_text(str(folder))} ({_OPTIONS}, ROW_GROUPS_PER_FILE 64)"
+        return f"COPY ({select}) TO {_text(str(folder))} ({_OPTIONS}, ROW_GROUP_SIZE {_GROUP})"
     part = f"({quote(spec.by)} % {spec.parts})::INTEGER AS {PART}"
-    select = f"SELECT {', '.join([*columns, part])} FROM ({spec.sql})"
-    return f"COPY ({select}) TO {_text(str(folder))} ({_OPTIONS}, PARTITION_BY ({PART}))"
+    select = f"SELECT {', '.join([*columns, part])} FROM ({spec.sql}) ORDER BY {PART}"
+    group = min(_GROUP, max(_VECTOR, spec.rows // spec.parts // _VECTOR * _VECTOR))
+    return f"COPY ({select}) TO {_text(str(folder))} ({_OPTIONS}, ROW_GROUP_SIZE {group})"
 
 
-def _named(spec: Spec, path: Path, rows: int, part: object) -> MadeFile:
-    """Give a finished file its name: the hash of its content, and a part that tells apart equal contents."""
+def _named(spec: Spec, path: Path, rows: int) -> MadeFile:
+    """Give a finished file its name: the hash of its content, and a word that tells apart equal contents."""
     import blake3
 
     digest = blake3.blake3().update_mmap(path).hexdigest()
-    number = int(part[PART]) if isinstance(part, dict) and PART in part else 0
-    target = Path(spec.folder) / f"{spec.stage}-{number}-{secrets.token_hex(4)}-{digest}.parquet"
+    target = Path(spec.folder) / f"{spec.stage}-{spec.piece}-{secrets.token_hex(4)}-{digest}.parquet"
     path.replace(target)
-    return MadeFile(path=str(target), rows=rows, size_bytes=target.stat().st_size, hash=digest, part=number)
+    return MadeFile(path=str(target), rows=rows, size_bytes=target.stat().st_size, hash=digest)
 
 
 def _rows(given: Input) -> int:

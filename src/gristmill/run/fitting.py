@@ -27,6 +27,7 @@ HELD_SHARE = 0.4
 """The share of the kernel's memory that what must be held at once may take before it is done in passes."""
 _TEXT_BYTES = 40
 _ENTRY_BYTES = 16
+_LARGE_ROWS, _SAMPLE_ROWS = 200_000, 1_000
 _MOST_PASSES = 256
 
 
@@ -73,12 +74,14 @@ def fit(ctx: Context, view: View, compiled: Compiled, rows: Mapping[str, int] | 
     for name in compiled.node.reads:
         if name not in known and name in view:
             known[name] = view.table(name).row_count
-    total = sum(width * known.get(name, 0) for name, width in read_widths(compiled.expression).items())
+    schemas = read_schemas(compiled.expression)
+    texts = text_bytes(view, schemas, known)
+    total = sum(row_bytes(schema, texts) * known.get(name, 0) for name, schema in schemas.items())
     if total < HELD_SHARE * limit and ctx.executor is None:
-        return Fit(input_bytes=total, peak_bytes=held_bytes(compiled.expression, known), limit_bytes=limit)
+        return Fit(input_bytes=total, peak_bytes=held_bytes(compiled.expression, known, texts), limit_bytes=limit)
     from gristmill.algebra import parted
 
-    held = held_bytes(compiled.expression, known)
+    held = held_bytes(compiled.expression, known, texts)
     stages = parted(compiled.expression, small=[name for name, count in known.items() if count <= SMALL_ROWS])
     passes = 1
     if stages.hashed and held > HELD_SHARE * limit:
@@ -100,35 +103,47 @@ def memory_bytes(ctx: Context) -> int:
     return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.8)
 
 
-def row_bytes(schema: ibis.Schema) -> int:
-    """Return what a row of some columns takes in memory, about."""
-    return _ENTRY_BYTES + sum(_width(dtype) for dtype in schema.types)
+def text_bytes(view: View, schemas: Mapping[str, ibis.Schema], rows: Mapping[str, int]) -> int:
+    """Return how long a text is on average, by the first rows of the inputs where they are large; else a guess."""
+    from gristmill.store import compute
+
+    found = _TEXT_BYTES
+    for name, schema in schemas.items():
+        texts = [column for column, dtype in schema.items() if dtype.is_string() or dtype.is_binary()]
+        if not texts or name not in view or rows.get(name, 0) < _LARGE_ROWS:
+            continue
+        sample = compute.head(view.scan(name, columns=texts), _SAMPLE_ROWS)
+        found = max(found, sample.nbytes // max(1, sample.num_rows * len(texts)))
+    return found
 
 
-def _width(dtype: object) -> int:
+def row_bytes(schema: ibis.Schema, texts: int = _TEXT_BYTES) -> int:
+    """Return what a row of some columns takes in memory, about, where a text is ``texts`` bytes long."""
+    return _ENTRY_BYTES + sum(_width(dtype, texts) for dtype in schema.types)
+
+
+def _width(dtype: object, texts: int) -> int:
     from ibis.expr import datatypes as dt
 
     if isinstance(dtype, dt.Struct):
-        return sum(_width(part) for part in dtype.types)
+        return sum(_width(part, texts) for part in dtype.types)
     if isinstance(dtype, dt.Array | dt.Map):
-        return 4 * _TEXT_BYTES
-    return 8 if isinstance(dtype, dt.Primitive | dt.Timestamp | dt.Date | dt.Time | dt.Decimal) else _TEXT_BYTES
+        return 4 * texts
+    return 8 if isinstance(dtype, dt.Primitive | dt.Timestamp | dt.Date | dt.Time | dt.Decimal) else texts
 
 
-def read_widths(expr: ibis.Table) -> dict[str, int]:
-    """Return for each input the bytes of a row of the columns that a definition reads."""
+def read_schemas(expr: ibis.Table) -> dict[str, ibis.Schema]:
+    """Return for each input the columns that a definition reads."""
     import ibis
 
     from gristmill.algebra import reads
 
-    schemas: dict[str, ibis.Schema] = {}
-    for leaf in _leaves(expr):
-        schemas[leaf.name] = ibis.schema(dict(leaf.schema.items()))
+    schemas = {leaf.name: ibis.schema(dict(leaf.schema.items())) for leaf in _leaves(expr)}
     found = {}
     for name, columns in reads(expr).items():
         schema = schemas[name]
         names = schema.names if columns is None else columns
-        found[name] = row_bytes(ibis.schema({column: schema[column] for column in names if column in schema}))
+        found[name] = ibis.schema({column: schema[column] for column in names if column in schema})
     return found
 
 
@@ -138,7 +153,7 @@ def _leaves(expr: ibis.Table) -> list[ops.UnboundTable]:
     return list(expr.op().find(ops.UnboundTable))
 
 
-def held_bytes(expr: ibis.Table, rows: Mapping[str, int]) -> int:
+def held_bytes(expr: ibis.Table, rows: Mapping[str, int], texts: int = _TEXT_BYTES) -> int:
     """Return what must be held at once, or spilled: the largest of what joins, groups, windows and limits hold."""
     import ibis.expr.operations as ops
 
@@ -150,24 +165,26 @@ def held_bytes(expr: ibis.Table, rows: Mapping[str, int]) -> int:
         match node:
             case ops.JoinChain():
                 below = [table.parent for table in node.tables]
-                sizes = sorted(_bytes(table, rows) for table in below)
+                sizes = sorted(_bytes(table, rows, texts) for table in below)
                 held = max(held, sum(sizes[:-1]))
             case AsofJoin():
-                held = max(held, _bytes(node.left, rows) + _bytes(node.right, rows))
+                held = max(held, _bytes(node.left, rows, texts) + _bytes(node.right, rows, texts))
             case ops.Aggregate() | ops.Distinct():
                 if not isinstance(node, ops.Aggregate) or node.groups:
-                    held = max(held, _bytes(node.parent, rows))
+                    held = max(held, _bytes(node.parent, rows, texts))
             case ops.Set():
-                held = max(held, _bytes(node.left, rows) + _bytes(node.right, rows) if node.distinct else 0)
+                held = max(
+                    held, _bytes(node.left, rows, texts) + _bytes(node.right, rows, texts) if node.distinct else 0
+                )
             case ops.Project() if windows_in(node.values.values()):
-                held = max(held, _bytes(node.parent, rows))
+                held = max(held, _bytes(node.parent, rows, texts))
     return held
 
 
-def _bytes(node: ops.Relation, rows: Mapping[str, int]) -> int:
+def _bytes(node: ops.Relation, rows: Mapping[str, int], texts: int) -> int:
     """Return the size of a relation, taking it to have as many rows as its largest input."""
     import ibis
     import ibis.expr.operations as ops
 
     most = max((rows.get(leaf.name, 0) for leaf in node.find(ops.UnboundTable)), default=0)
-    return most * row_bytes(ibis.schema(dict(node.schema.items())))
+    return most * row_bytes(ibis.schema(dict(node.schema.items())), texts)
