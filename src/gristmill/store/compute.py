@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 65_536
+_THREAD_BYTES = 160 << 20
 TOGETHER = 16_384
 """Files of at most so many rows are read in one go even where rows of them are dead."""
 
@@ -300,7 +301,9 @@ class _Engine:
     def limit(self, limit_bytes: int | None) -> None:
         self.limit_bytes = limit_bytes
         if self.pid == os.getpid():
-            self.cursor().execute(f"SET memory_limit = '{limit_bytes}B'" if limit_bytes else "RESET memory_limit")
+            cursor = self.cursor()
+            cursor.execute(f"SET memory_limit = '{limit_bytes}B'" if limit_bytes else "RESET memory_limit")
+            cursor.execute(f"SET threads = {_threads(limit_bytes)}" if limit_bytes else "RESET threads")
 
     def _open(self) -> None:
         import duckdb
@@ -319,8 +322,14 @@ class _Engine:
             }
             if self.limit_bytes:
                 config["memory_limit"] = f"{self.limit_bytes}B"
+                config["threads"] = str(_threads(self.limit_bytes))
             self.databases.append(duckdb.connect(config=config))
             self.pid = os.getpid()
+
+
+def _threads(limit_bytes: int) -> int:
+    """Return how many threads a limit has room for: what each holds while it reads and writes cannot be spilled."""
+    return min(os.cpu_count() or 1, max(1, limit_bytes // _THREAD_BYTES))
 
 
 _engine = _Engine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 122_880
 _PLANS_KEPT = 1_024
+THREAD_BYTES = 160 << 20
+"""What a thread may hold that cannot be spilled, for rows of some hundred bytes."""
 _KIND = re.compile(r"^([A-Z][A-Za-z]* )+Error: ")
 """The class of an error, which DuckDB puts before its message; the code says it here."""
 Key = TypeVar("Key")
@@ -40,7 +43,8 @@ class Kernel:
 
     Args:
         memory_limit_bytes: what DuckDB may hold in memory before it spills; its own default when None.
-        threads: how many threads; all processors when None. Results never depend on it.
+        threads: how many threads; all processors when None, or as many as the memory has room for: each holds some of
+            it while it reads and writes, which it cannot spill. Results never depend on it.
         temp_dir: where to spill; a fresh folder of the system's when None, removed on close.
         temp_limit_bytes: how much may be spilled; DuckDB's own default (90 % of the free disk) when None.
 
@@ -245,11 +249,19 @@ def _settings(
     }
     if memory_limit_bytes is not None:
         settings["memory_limit"] = f"{memory_limit_bytes}B"
+    threads = _fitting(memory_limit_bytes, threads)
     if threads is not None:
         settings["threads"] = str(threads)
     if temp_limit_bytes is not None:
         settings["max_temp_directory_size"] = f"{temp_limit_bytes}B"
     return settings
+
+
+def _fitting(memory_limit_bytes: int | None, threads: int | None) -> int | None:
+    """Return the number of threads that a limit has room for, at most as many as asked for."""
+    if memory_limit_bytes is None:
+        return threads
+    return min(threads or os.cpu_count() or 1, max(1, memory_limit_bytes // THREAD_BYTES))
 
 
 @contextmanager
