@@ -177,7 +177,7 @@ class Project(Definitions, Follows, Proves):
         branch = self.branch(on)
         with self.context(parameters=params) as ctx:
             ref = branch if branch in self.store.branches() else "main"
-            plan = make_plan(ctx, self.store.snapshot(ref), on=branch, select=select)
+            plan = make_plan(ctx, self.store.snapshot(ref), on=branch, select=select, strict=False)
             self._note(ctx, plan, select)
             return PlanResult(plan)
 

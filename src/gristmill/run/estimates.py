@@ -40,6 +40,14 @@ class Past(msgspec.Struct, frozen=True):
             return None
         return statistics.median(abs(stage.estimate_s - stage.wall_s) / stage.wall_s for stage in judged)
 
+    def off_by(self, name: str) -> tuple[float, int]:
+        """Return by which factor the estimates of a table's time were off, the median, and over how many runs."""
+        judged = [stage for stage in self.stages.get(name, ()) if stage.estimate_s > 0 and stage.wall_s > 0]
+        if not judged:
+            return 0.0, 0
+        factors = [max(s.estimate_s / s.wall_s, s.wall_s / s.estimate_s) for s in judged]
+        return statistics.median(factors), len(judged)
+
 
 def past(store: Store, *, on: str) -> Past:
     """Gather what the last runs took, those on the same branch first."""

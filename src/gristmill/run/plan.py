@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from gristmill.define import Node
-from gristmill.errors import DataError
-from gristmill.run.compiling import compile_node, output_schema
+from gristmill.errors import DataError, DefinitionError
+from gristmill.run.breaking import lost_columns, told_of
+from gristmill.run.compiling import Compiled, compile_node, output_schema
 from gristmill.run.context import Context
 from gristmill.run.derivation import RULES_CHANGED, load_derivation
 from gristmill.run.estimates import Past, arriving_rows, estimate, past
@@ -17,6 +18,7 @@ from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
+from gristmill.run.sizing import advice, sized
 from gristmill.run.streaming.outbox import check_sinks
 from gristmill.run.suspects import suspected
 
@@ -29,7 +31,7 @@ NOTHING = "nothing has arrived yet"
 _EMPTY = "GM-D117"
 _GONE = "gone from the source, rows kept"
 _SAME = "no new units"
-Mode = Literal["reuse", "land", "delta", "touched", "full", "train", "check", "held", "wait"]
+Mode = Literal["reuse", "land", "delta", "touched", "full", "train", "check", "held", "wait", "broken"]
 
 
 _FULL = Way("full")
@@ -44,7 +46,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``delta`` (changes follow from changes),
             ``touched`` (touched keys are computed again), ``full`` (compute all again), ``train``,
             ``check`` (look at the stored rows again: rules changed), ``held`` (only units on hold have arrived),
-            ``wait`` (nothing has arrived yet).
+            ``wait`` (nothing has arrived yet), ``broken`` (it reads a column that a change takes away; a run refuses).
         reason: why, in one phrase.
         why: why in this mode and no cheaper one.
         rules: how each operation is maintained: operation, rule, why.
@@ -56,6 +58,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         rows_in: rows that would be read, about; 0 where unknown.
         rows_out: rows that would come out, about; 0 where unknown.
         time_s: seconds that it would take, by what it took before; 0 where unknown.
+        bytes_in, bytes_out: what would be read and written, as it lies in memory, about.
+        peak_bytes: what must be held in memory at once, or spilled; for a table that is computed in full.
+        disk_bytes: what goes to the disk: on the way, and as the result.
+        passes: in how many parts it is computed in this process, so that it fits into memory.
+        whole: why some of it is one piece of work, which cannot be parted.
+        off_by, judged: by which factor the estimates of its time were off, and over how many runs; 0 where unknown.
+        breaks: for each column that is gone and that is read below: the reader, and the column.
     """
 
     name: str
@@ -72,6 +81,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     rows_in: int = 0
     rows_out: int = 0
     time_s: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    peak_bytes: int = 0
+    disk_bytes: int = 0
+    passes: int = 1
+    whole: tuple[str, ...] = ()
+    off_by: float = 0.0
+    judged: int = 0
+    breaks: tuple[tuple[str, str], ...] = ()
 
     @property
     def acts(self) -> bool:
@@ -80,12 +98,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps of a run on a branch, inputs first; ``time_error`` is how far past estimates were off (a share)."""
+    """The steps of a run on a branch, inputs first.
+
+    ``time_error`` is how far past estimates were off (a share); ``advice`` says where work comes near to what this
+    machine can do.
+    """
 
     on: str
     commit: str
     steps: tuple[Step, ...]
     time_error: float | None = None
+    advice: tuple[str, ...] = ()
 
     @property
     def time_s(self) -> float:
@@ -95,7 +118,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not any(step.acts for step in self.steps)
+        return not any(step.acts or step.mode == "broken" for step in self.steps)
 
     @property
     def held(self) -> list[str]:
@@ -114,26 +137,43 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return [step.name if step.reason == NOTHING else f"{step.name} ({step.reason})" for step in found]
 
 
-def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str] = ()) -> Plan:
+def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str] = (), strict: bool = True) -> Plan:
     """Compare sources and definitions with what ``snapshot`` holds.
+
+    Args:
+        ctx: the project.
+        snapshot: what is there.
+        on: the branch.
+        select: selectors; empty means everything.
+        strict: whether a definition that reads a column which a change takes away is an error, as it is for a run;
+            else its step is ``broken``.
 
     Raises DefinitionError where a definition does not fit its inputs.
     """
     check_sinks(ctx)
-    planner = _Planner(ctx, snapshot, past(ctx.store, on=on))
+    planner = _Planner(ctx, snapshot, past(ctx.store, on=on), strict=strict)
     order = ordered(ctx)
     steps = {node.name: planner.step(node) for node in order}
     changed = [name for name, step in steps.items() if step.acts]
     chosen = ctx.graph.select(select, changed=changed)
     kept = tuple(steps[node.name] for node in order if node.name in chosen)
-    return Plan(on=on, commit=snapshot.commit.id, steps=kept, time_error=planner.past.error)
+    told = tuple(_with_breaks(step, planner.breaks) for step in kept)
+    plan = Plan(on=on, commit=snapshot.commit.id, steps=told, time_error=planner.past.error)
+    return msgspec.structs.replace(plan, advice=advice(ctx, plan.steps))
+
+
+def _with_breaks(step: Step, breaks: Mapping[str, list[tuple[str, str]]]) -> Step:
+    found = breaks.get(step.name)
+    return msgspec.structs.replace(step, breaks=tuple(found)) if found else step
 
 
 class _Planner:
     """Walks the nodes in order and remembers what is known of each: schema, rows, and whether it will change."""
 
-    def __init__(self, ctx: Context, snapshot: Snapshot, past: Past) -> None:
-        self.ctx, self.snapshot, self.past = ctx, snapshot, past
+    def __init__(self, ctx: Context, snapshot: Snapshot, past: Past, *, strict: bool) -> None:
+        self.ctx, self.snapshot, self.past, self.strict = ctx, snapshot, past, strict
+        self.compiled: dict[str, Compiled] = {}
+        self.breaks: dict[str, list[tuple[str, str]]] = {}
         self.schemas: dict[str, pa.Schema | None] = {}
         self.acting: set[str] = set()
         self.rows: dict[str, int] = {}
@@ -155,7 +195,9 @@ class _Planner:
         rows_out, time_s = estimate(self.past, node.name, step.mode, rows_in)
         if node.kind == "source":
             rows_out = step.rows + rows_in if rows_in else 0
-        return msgspec.structs.replace(step, rows_in=rows_in, rows_out=rows_out, time_s=time_s)
+        made = msgspec.structs.replace(step, rows_in=rows_in, rows_out=rows_out, time_s=time_s)
+        off_by, judged = self.past.off_by(node.name)
+        return sized(self.ctx, self.snapshot, made, self.compiled.get(node.name), self.rows, off_by, judged)
 
     def _rows(self, name: str) -> int:
         return self.snapshot.table(name).row_count if name in self.snapshot else 0
@@ -214,7 +256,18 @@ class _Planner:
         if waiting and any(name not in self.snapshot for name in waiting):
             self.schemas[node.name] = self._stored_schema(node.name)
             return Step(name=node.name, kind=node.kind, mode="wait", reason=f"waits for {waiting[0]}", rows=rows)
-        reason, found = self._reason(node)
+        try:
+            reason, found = self._reason(node)
+        except DefinitionError as error:
+            gone = lost_columns(self.snapshot, node, self.schemas)
+            self._note_breaks(node.name, gone)
+            if self.strict or not gone:
+                raise told_of(error, gone) from None
+            self.schemas[node.name] = self._stored_schema(node.name)
+            words = "; ".join(f"reads `{column}` of {name}, which is gone" for name, column in gone)
+            return Step(name=node.name, kind=node.kind, mode="broken", reason=words, why=error.message, rows=rows)
+        if node.kind in ("step", "model", "predictions"):
+            self._note_breaks(node.name, lost_columns(self.snapshot, node, self.schemas))
         mode: Mode = "reuse" if not reason else "train" if node.kind == "model" else found.mode
         if reason == RULES_CHANGED and can_recheck(self.ctx, node, self.snapshot):
             mode = "check"
@@ -232,6 +285,10 @@ class _Planner:
             rows=rows,
         )
 
+    def _note_breaks(self, reader: str, gone: Sequence[tuple[str, str]]) -> None:
+        for name, column in gone:
+            self.breaks.setdefault(name, []).append((reader, column))
+
     def _reason(self, node: Node) -> tuple[str, Way]:
         """Return why a table is out of date (empty where it is not), and how it would be brought up to date."""
         known = {name: schema for name in node.reads if (schema := self.schemas.get(name)) is not None}
@@ -239,7 +296,7 @@ class _Planner:
         if len(known) < len(node.reads) and node.kind in ("table", "sql", "history"):
             self.schemas[node.name] = self._stored_schema(node.name)
             return f"reads {next(name for name in node.reads if name not in known)}, which is not there yet", _FULL
-        compiled = compile_node(self.ctx, node, self.snapshot, known)
+        compiled = self.compiled[node.name] = compile_node(self.ctx, node, self.snapshot, known)
         self.schemas[node.name] = output_schema(self.ctx, compiled, known) or self._stored_schema(node.name)
         doubted = suspected(self.ctx.store, self.snapshot, node.name)
         reason = compiled.derivation.reason(before) or doubted

@@ -29,7 +29,12 @@ Status = Literal["running", "published", "failed", "unchanged", "stopped"]
 
 
 class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one table or model took and gave; ``estimate_s`` is what the plan had said, 0 where it said nothing."""
+    """What one table or model took and gave.
+
+    ``estimate_s`` and ``planned_rows`` are what the plan had said, 0 where it said nothing; ``planned`` is the mode
+    that it had said. ``pieces`` says how the table was computed by pieces, ``replanned`` what was decided again because
+    a stage before gave another number of rows than expected.
+    """
 
     name: str
     kind: str
@@ -41,6 +46,10 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float = 0.0
     rows_in: int = 0
     estimate_s: float = 0.0
+    planned: str = ""
+    planned_rows: int = 0
+    pieces: str = ""
+    replanned: str = ""
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from gristmill.store import Transaction, View
 
 _PAUSE_S = 0.5
+OFF = 3.0
+"""A stage that reads so many times more, or fewer, rows than planned is decided on again; and says so."""
 
 
 @dataclass(slots=True)
@@ -109,6 +111,8 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
         return
     mode, reason, rows, changed = outcome
     wall = time.monotonic() - started
+    replanned = _replanned(step, mode, rows_in)
+    note = f"{reason}; {replanned}" if replanned and mode != step.mode else reason
     progress.stages.append(
         StageRecord(
             name=node.name,
@@ -121,11 +125,26 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
             cpu_s=time.process_time() - cpu,
             rows_in=rows_in,
             estimate_s=step.time_s,
+            planned=step.mode,
+            planned_rows=step.rows_out,
+            pieces=ctx.spread.pop(node.name, ""),
+            replanned=replanned,
         )
     )
     ctx.listener(
-        StageFinished(name=node.name, kind=node.kind, mode=mode, rows=rows, changed=changed, wall_s=wall, note=reason)
+        StageFinished(name=node.name, kind=node.kind, mode=mode, rows=rows, changed=changed, wall_s=wall, note=note)
     )
+
+
+def _replanned(step: Step, mode: str, rows_in: int) -> str:
+    """Say where a stage was done in another way than planned, because what it reads is not what was expected."""
+    expected = step.rows_in
+    off = max(rows_in, 1) / max(expected, 1)
+    far = expected > 0 and (off >= OFF or off <= 1 / OFF)
+    if mode in ("reuse", step.mode) and not far:
+        return ""
+    words = f"{rows_in:,} rows where {expected:,} were expected" if far else "what changed is known only now"
+    return f"planned {step.mode}, done {mode}: {words}" if mode != step.mode else words
 
 
 def _rows_in(view: View, node: Node, step: Step) -> int:

@@ -68,11 +68,22 @@ def command(
         error = result.plan.time_error
         words = f"; past estimates were off by {error:.0%}" if error is not None else ""
         say(f"about {result.plan.time_s:.1f} s, by what it took before{words}")
+    _say_breaks(result.steps)
+    for words in result.plan.advice:
+        say(words)
     for name in result.plan.held:
         say(f"held: {name}   (gristmill source release lands it again)")
     for name in result.plan.gone:
         say(f"gone from its source: {name}   (its rows are kept)")
     say("nothing to do" if result.empty else "nothing written; do it: gristmill run")
+
+
+def _say_breaks(steps: Sequence[Step]) -> None:
+    from gristmill.cli.output import say
+
+    for step in steps:
+        for reader, column in step.breaks:
+            say(f"{step.name} loses `{column}`, which {reader} was made from")
 
 
 def _show_rules(steps: Sequence[Step]) -> None:
@@ -84,6 +95,27 @@ def _show_rules(steps: Sequence[Step]) -> None:
             lines = [(f"  {operation}", rule, why) for operation, rule, why in step.rules]
             if lines:
                 click.echo(columns(lines, width=100))
+        if step.acts and (figures := _figures(step)):
+            click.echo(f"  {step.name}: {figures}")
+
+
+def _figures(step: Step) -> str:
+    """Say what a step takes of memory, disk and time, and how good such estimates were."""
+    from gristmill.cli.output import size
+
+    parts = []
+    if step.bytes_in or step.bytes_out:
+        parts.append(f"reads about {size(step.bytes_in)}, writes {size(step.bytes_out)}")
+    if step.peak_bytes:
+        parts.append(
+            f"holds {size(step.peak_bytes)} in memory" + (f", {step.passes} passes" if step.passes > 1 else "")
+        )
+    if step.disk_bytes:
+        parts.append(f"{size(step.disk_bytes)} of disk")
+    if step.time_s:
+        off = f" (usually within {step.off_by:.1f}x over {step.judged} runs)" if step.judged else ""
+        parts.append(f"{step.time_s:.1f} s{off}")
+    return "; ".join([*parts, *step.whole])
 
 
 def _amount(step: Step) -> str:
