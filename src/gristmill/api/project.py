@@ -195,6 +195,8 @@ class Project(Definitions, Follows, Proves):
         on: str | None = None,
         params: Mapping[str, object] | None = None,
         message: str = "",
+        since: str | None = None,
+        between: str | None = None,
         listener: Listener = silent,
     ) -> RunResult:
         """Bring a branch up to date: land, compute, check, train, publish as one commit.
@@ -204,13 +206,19 @@ class Project(Definitions, Follows, Proves):
             on: the branch; a new one is made from ``main``.
             params: values for keyword parameters of definitions.
             message: the commit's message.
+            since: a date; of the tables in ``select`` the rows from it on are computed again, whatever they hold.
+            between: the same for any stretch of a column, as ``COLUMN=FROM..TO``; the end is left out, and each end
+                may be missing. A changed definition can be brought over stretch by stretch like this.
             listener: takes the events as they happen.
 
         Returns a RunResult; ``.ok`` is False where a check said no, and nothing was published.
         """
         from gristmill.run.execute import Request
+        from gristmill.run.restating import stretch_of
 
-        return self._execute(Request(on=self.branch(on), select=select, message=message), params, listener)
+        restate = stretch_of(select, since=since, between=between)
+        request = Request(on=self.branch(on), select=select, message=message, restate=restate)
+        return self._execute(request, params, listener)
 
     def merge(
         self, source: str, *, into: str | None = None, message: str = "", listener: Listener = silent
@@ -288,7 +296,7 @@ class Project(Definitions, Follows, Proves):
                 raise
             if record.run:
                 self._tell(listener)
-            plan = settled(ctx, record)
+            plan = settled(ctx, record) if request.restate is None else None
             if plan is not None:
                 self._note(ctx, plan, ())
             return RunResult(record)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gristmill.engines.kernel import Kernel
     from gristmill.engines.protocol import Executor
+    from gristmill.run.restating import Stretch
     from gristmill.store import Store
 
 
@@ -53,6 +54,7 @@ class Context:
         code: states of the code behind definitions, by file, as this run found them.
         executor: where tables that are computed in full are computed by pieces; this process where None.
         spread: how tables were computed by pieces, in words, by name.
+        restate: what a person asked to be computed again, though nothing asks for it.
     """
 
     root: Path
@@ -71,6 +73,7 @@ class Context:
     code: dict[str, CodeState] = field(default_factory=dict)
     executor: Executor | None = None
     spread: dict[str, str] = field(default_factory=dict)
+    restate: Stretch | None = None
 
     @property
     def store(self) -> Store:

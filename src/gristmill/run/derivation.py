@@ -114,6 +114,14 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
         return "reads something else" if self.inputs.keys() != before.inputs.keys() else ""
 
 
+def alike(now: Derivation, before: Derivation) -> Derivation:
+    """Return what a table would be made from now, with the inputs and the rules that it was made with before.
+
+    Its fingerprint is that of ``before`` as long as the definition is the same.
+    """
+    return msgspec.structs.replace(now, inputs=before.inputs, checks=before.checks)
+
+
 def document_path(name: str) -> str:
     """Return where a node's derivation stands in a commit."""
     return f"derived/{name}.json"

@@ -19,6 +19,7 @@ from gristmill.run.lanes import run_stages
 from gristmill.run.plan import Plan, Step, make_plan
 from gristmill.run.rechecking import MERGED, needs_recheck
 from gristmill.run.records import RunRecord, Status
+from gristmill.run.restating import Stretch, refuse_unfit
 from gristmill.run.stage import Progress
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Request:
         set_aside: (table, rule) of rules that block, whose rows are set aside instead, this once.
         accept: failing rules that may pass, each with a reason and an end.
         merge: a branch whose changes are taken in first; then only derived tables are brought up to date.
+        restate: a stretch of tables to be computed again, whatever they hold.
     """
 
     on: str
@@ -47,6 +49,7 @@ class Request:
     accept: Sequence[Acceptance] = ()
     set_aside: Sequence[tuple[str, str]] = ()
     merge: str | None = None
+    restate: Stretch | None = None
 
 
 def execute(ctx: Context, request: Request) -> RunRecord:
@@ -57,7 +60,7 @@ def execute(ctx: Context, request: Request) -> RunRecord:
     Raises Stale where the branch kept moving, Conflict where a merge needs a person; user and engine errors after
     the run was recorded as failed.
     """
-    ctx = replace(ctx, set_aside=frozenset(request.set_aside))
+    ctx = replace(ctx, set_aside=frozenset(request.set_aside), restate=request.restate)
     for attempt in range(_TRIES):
         try:
             return _attempt(ctx, request)
@@ -74,8 +77,10 @@ def _attempt(ctx: Context, request: Request) -> RunRecord:
     merged = store.resolve(request.merge) if request.merge else ""
     resumed = unfinished(store, on=on, base=base, merged=merged)
     start = resumed or base
+    for name in request.restate.tables if request.restate is not None else ():
+        refuse_unfit(ctx.graph[name], store.snapshot(start))
     plan = make_plan(ctx, store.snapshot(start), on=on, select=request.select)
-    if plan.empty and start == base and not merged:
+    if plan.empty and start == base and not merged and request.restate is None:
         if on not in store.branches():
             store.create_branch(on, at=base)
         ctx.listener(NothingToDo(on=on, commit=base, held=plan.held, waiting=plan.waiting, gone=plan.gone))

@@ -17,6 +17,7 @@ from gristmill.run.estimates import Past, arriving_rows, estimate, past
 from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.rechecking import can_recheck
+from gristmill.run.restating import load_backfill
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
 from gristmill.run.sizing import advice, sized
 from gristmill.run.streaming.outbox import check_sinks
@@ -273,6 +274,9 @@ class _Planner:
             mode = "check"
         if not reason and node.is_table and node.name in self.snapshot and (why := self._looks_into(node)):
             mode, reason = "check", why
+        filled = load_backfill(self.snapshot, node.name) if mode == "full" else None
+        if filled is not None and filled.fingerprint == self.compiled[node.name].derivation.fingerprint:
+            reason = f"{reason}; brought over so far: {filled.words}"
         return Step(
             name=node.name,
             kind=node.kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,16 +17,24 @@ from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
 from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
-from gristmill.run.derivation import RULES_CHANGED, Derivation, document_path, dump_derivation, load_derivation
+from gristmill.run.derivation import (
+    RULES_CHANGED,
+    Derivation,
+    alike,
+    document_path,
+    dump_derivation,
+    load_derivation,
+)
 from gristmill.run.incremental import Way, follow, way
 from gristmill.run.landing import land
 from gristmill.run.memo import adopt, entry
 from gristmill.run.models import predict, train
 from gristmill.run.parity import followed_share
-from gristmill.run.partials import as_computed
+from gristmill.run.partials import as_computed, drop_partials
 from gristmill.run.plan import Step
 from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import StageRecord
+from gristmill.run.restating import backfill_path, refuse_other_columns, restate
 from gristmill.run.rules import rules_of, write_checks
 from gristmill.run.streaming.bounded import is_stream, land_stream
 from gristmill.run.suspects import cleared, suspected
@@ -111,7 +119,8 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
         return
     mode, reason, rows, changed = outcome
     wall = time.monotonic() - started
-    replanned = _replanned(step, mode, rows_in)
+    asked = ctx.restate is not None and node.name in ctx.restate.tables
+    replanned = "" if asked else _replanned(step, mode, rows_in)
     note = f"{reason}; {replanned}" if replanned and mode != step.mode else reason
     progress.stages.append(
         StageRecord(
@@ -197,6 +206,8 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     before = load_derivation(tx, node.name)
     doubted = suspected(ctx.store, tx, node.name)
     reason = compiled.derivation.reason(before) or doubted
+    if ctx.restate is not None and node.name in ctx.restate.tables:
+        return _restate(ctx, tx, compiled, run, progress)
     if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
         assert before is not None
         outcome = _recheck(ctx, tx, node, reason, run, progress)
@@ -230,6 +241,37 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     return mode, reason, rows, changed
 
 
+def _restate(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: Progress) -> Outcome | None:
+    """Compute a stretch of a table again; where its definition is the same, changed inputs are followed first."""
+    node, stretch = compiled.node, ctx.restate
+    assert stretch is not None
+    before = load_derivation(tx, node.name)
+    changed = before is None or alike(compiled.derivation, before).fingerprint != before.fingerprint
+    if changed:
+        refuse_other_columns(ctx, tx, compiled)
+    else:
+        bring_up(replace(ctx, restate=None), tx, node, run, progress)
+        before = load_derivation(tx, node.name)
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode="touched", reason="asked for"))
+    made = restate(ctx, tx, compiled, stretch, rules_of(ctx, node, tx), changed=changed)
+    progress.findings += made.findings
+    if any(finding.blocks for finding in made.findings):
+        progress.broken.add(node.name)
+    write_checks(ctx, tx, node)
+    if not changed:
+        assert before is not None
+        _note(tx, compiled, before.partials, clean=made.clean)
+    elif made.backfill is not None and made.backfill.whole:
+        drop_partials(tx, node.name)
+        schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
+        tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
+        _note(tx, compiled, {}, clean=made.clean)
+    else:
+        tx.put_document(backfill_path(node.name), msgspec.json.encode(made.backfill))
+    words = f"asked for {made.words}: +{made.came:,} -{made.gone:,} rows"
+    return "touched", words, tx.table(node.name).row_count, bool(made.came or made.gone)
+
+
 def _follow(
     ctx: Context,
     run: str,
@@ -261,6 +303,8 @@ def _note(tx: Transaction, compiled: Compiled, partials: Mapping[str, str], *, c
     name = compiled.node.name
     output = as_computed(tx, name, partials) if compiled.node.is_table else ""
     made = msgspec.structs.replace(compiled.derivation, partials=dict(partials), output=output, clean=clean)
+    if tx.document(backfill_path(name)) is not None:
+        tx.drop_document(backfill_path(name))
     tx.put_document(document_path(name), dump_derivation(made))
 
 

@@ -20,6 +20,8 @@ from gristmill.cli.options import (
 @click.argument("select", nargs=-1)
 @on_option
 @click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="value of a definition's parameter")
+@click.option("--since", metavar="DATE", help="compute rows from this day on again, in the tables named")
+@click.option("--range", "between", metavar="COLUMN=FROM..TO", help="the same for a stretch of any column, TO left out")
 @click.option("-m", "--message", default="", help="the commit's message")
 @click.option("-q", "--quiet", is_flag=True, help="only refusals and the result")
 @project_options
@@ -28,6 +30,8 @@ def command(
     select: tuple[str, ...],
     on: str | None,
     parameters: tuple[str, ...],
+    since: str | None,
+    between: str | None,
     message: str,
     quiet: bool,
     folder: Path | None,
@@ -40,12 +44,15 @@ def command(
     gristmill run
     gristmill run --on try/partner       on a new branch, made from main
     gristmill run features.flight+       one table and what needs it
+    gristmill run marts.daily --since 2026-01-01
+    gristmill run marts.daily --range day=2026-01-01..2026-02-01
     """
     from gristmill.cli.render import listener
     from gristmill.model.events import NothingToDo
 
     values = parse_parameters(parameters)
-    unchanged = find_unchanged(folder, environment, on=on, params=values, select=select)
+    asked = since is not None or between is not None
+    unchanged = None if asked else find_unchanged(folder, environment, on=on, params=values, select=select)
     draw = listener(as_json=as_json, quiet=quiet)
     if unchanged is not None:
         plan = unchanged.plan
@@ -56,6 +63,8 @@ def command(
         on=on,
         params=values,
         message=message,
+        since=since,
+        between=between,
         listener=draw,
     )
     return 0 if result.ok else 1
