@@ -166,3 +166,9 @@ def test_looking_never_runs_project_code(type_: Type) -> None:
         assert not Path("it-ran").exists(), f"gristmill {' '.join(words)} ran project code"
     run(["run"])
     assert Path("it-ran").exists()
+
+
+def test_sql_over_the_records_of_runs(type_: Type) -> None:
+    type_("run")
+    (row,) = type_("sql", "select status, branch from _runs", "--json").out.splitlines()
+    assert json.loads(row) == {"v": 1, "event": "row", "status": "published", "branch": "main"}

@@ -103,6 +103,7 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[St
             with engine_errors():
                 stage_partials(ctx, tx, node.name, states)
         except DataError:  # partial results have 38 digits; the table itself may do without them
+            forget_partials(ctx, node.name, states)
             tx.tree, states = tree, ()
             drop_partials(tx, node.name)
             assert compiled.expression is not None
