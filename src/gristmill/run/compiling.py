@@ -134,7 +134,7 @@ def _function(ctx: Context, node: Node, snapshot: View) -> Derivation:
 
 def _common(ctx: Context, node: Node, snapshot: View, definition: str, inputs: dict[str, dict[str, str]]) -> Derivation:
     return Derivation(
-        definition=_digest(f"{definition} {node.key} {node.cluster_by}"),
+        definition=_digest(f"{definition} {node.key} {node.cluster_by}" + "".join(f" {t}" for t in node.partition_by)),
         inputs=inputs,
         parameters={name: repr(value) for name, value in ctx.parameters_of(node).items()},
         environment=declared_environment(node),

@@ -21,6 +21,7 @@ from gristmill.model.units import ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Checked, Delivery, check_staged, write_aside
 from gristmill.run.context import Context
 from gristmill.run.deliveries import copied_units, copy_findings, missing_columns, with_new_columns
+from gristmill.run.layout import create, follow_partitions
 from gristmill.run.profiling import judged, profile
 from gristmill.run.rules import write_checks
 
@@ -124,13 +125,12 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
         shape, refused = with_new_columns(ctx, tx, node, shape, there.fresh)
         if refused:
             return Landed(0, Ledger(), refused)
+        follow_partitions(tx, node)
     else:
         for text in shape.assumptions:
             ctx.listener(Assumed(name=node.name, text=text))
         try:
-            tx.create_table(
-                node.name, table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
-            )
+            create(tx, node, table_schema(shape), kind="source")
         except DataError as error:
             error.where = error.where or _culprit(ctx, node, there.fresh)
             raise
