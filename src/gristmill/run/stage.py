@@ -253,7 +253,7 @@ def _restate(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progre
         bring_up(replace(ctx, restate=None), tx, node, run, progress)
         before = load_derivation(tx, node.name)
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode="touched", reason="asked for"))
-    made = restate(ctx, tx, compiled, stretch, rules_of(ctx, node, tx), changed=changed)
+    made = restate(ctx, tx, compiled, stretch, rules_of(ctx, node), changed=changed)
     progress.findings += made.findings
     if any(finding.blocks for finding in made.findings):
         progress.broken.add(node.name)
