@@ -39,7 +39,10 @@ def test_conditions_and_bounds(tmp_path: Path, written: str, monkeypatch: pytest
         query = f"SELECT count(*) AS n FROM t WHERE {where}"
         assert main.snapshot().sql(query).to_pylist() == con.sql(query).to_arrow_table().to_pylist(), where
     assert str(main.snapshot().sql(FIGURES).to_pylist()) == str(con.sql(FIGURES).to_arrow_table().to_pylist())
-    assert main["t"].scan(where="x > 2").to_arrow().num_rows == con.sql("SELECT count(*) FROM t WHERE x > 2").fetchall()[0][0]
+    assert (
+        main["t"].scan(where="x > 2").to_arrow().num_rows
+        == con.sql("SELECT count(*) FROM t WHERE x > 2").fetchall()[0][0]
+    )
 
 
 def test_files_without_nans_keep_their_bounds(tmp_path: Path) -> None:
