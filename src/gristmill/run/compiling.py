@@ -35,7 +35,8 @@ class Compiled:
         derivation: what it is made from.
         expression: the definition in normal form, where it is an Ibis expression.
         sql: the definition under our semantics, where it is SQL.
-        written: the Ibis expression as the user wrote it.
+        written: the Ibis expression as the user wrote it, or as a definition in SQL was translated.
+        in_full: why a definition in SQL follows no changes.
     """
 
     node: Node
@@ -43,6 +44,7 @@ class Compiled:
     expression: ibis.Table | None = None
     sql: str | None = None
     written: ibis.Table | None = None
+    in_full: str = ""
 
 
 def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
@@ -102,7 +104,12 @@ def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled
         raise
     reads: dict[str, tuple[str, ...] | None] = dict.fromkeys(node.reads)
     derivation = _common(ctx, node, snapshot, _digest(checked.sql), input_tokens(snapshot, reads))
-    return Compiled(node, derivation, sql=checked.sql)
+    if checked.expression is None:
+        return Compiled(node, derivation, sql=checked.sql, in_full=checked.in_full)
+    from gristmill import algebra
+
+    normal = algebra.normalise(checked.expression)
+    return Compiled(node, derivation, expression=normal, sql=checked.sql, written=checked.expression)
 
 
 def _history(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Derivation:

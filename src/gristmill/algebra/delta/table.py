@@ -115,5 +115,13 @@ def as_markdown() -> str:
         "",
         "A table takes the dearest rule of its operations: *delta* for linear, bilinear and mergeable ones, *touched*,",
         "*full*. Where the changes are so many that computing all anew is cheaper, that is done instead.",
+        "",
+        "A definition in SQL follows by the same rules: it is read as relations, and each value in it stays the text",
+        "that it is. That holds for SELECT with WHERE, joins, GROUP BY, HAVING, QUALIFY, DISTINCT, ORDER BY with",
+        "LIMIT, WITH, subqueries in FROM, set operations, subqueries that are one value, and IN over a subquery. Of",
+        "two zeros, and of rows with equal places in a window, the text leaves open which is shown; it is settled as",
+        "for Ibis. What could give other rows than its text is computed in full, and `plan` says why: sums of floats",
+        "with FILTER or over a window, `stddev` and its kin, `first`, `arg_max`, DISTINCT ON, EXISTS, ROLLUP, UNNEST,",
+        "recursion, ASOF.",
     ]
     return "\n".join(lines) + "\n"

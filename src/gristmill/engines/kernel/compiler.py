@@ -15,7 +15,7 @@ from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from ibis.common.exceptions import IbisError
 
 from gristmill.algebra.delta.formulas import FORMULAS as OF_DELTAS
-from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime
+from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime, SqlAnalytic, SqlReduction, SqlValue
 from gristmill.algebra.refusals import UNKNOWN
 from gristmill.algebra.semantics import FORMULAS
 from gristmill.engines.kernel.asof import asof_select
@@ -62,6 +62,31 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
             return call
         return sge.Filter(this=call, expression=sge.Where(this=where))
 
+    def visit_SqlValue(  # noqa: N802
+        self, op: SqlValue, *, parts: tuple[str, ...], args_: tuple[sge.Expression, ...], type_: dt.DataType
+    ) -> sge.Expression:
+        """Put the arguments between the pieces of text."""
+        return sge.Var(this=f"({_between(parts, args_)})")
+
+    def visit_SqlReduction(  # noqa: N802
+        self,
+        op: SqlReduction,
+        *,
+        parts: tuple[str, ...],
+        args_: tuple[sge.Expression, ...],
+        type_: dt.DataType,
+        where: sge.Expression | None,
+    ) -> sge.Expression:
+        """Put the arguments into the call, filtered where it has a condition."""
+        call = sge.Var(this=_between(parts, args_))
+        return call if where is None else sge.Filter(this=call, expression=sge.Where(this=where))
+
+    def visit_SqlAnalytic(  # noqa: N802
+        self, op: SqlAnalytic, *, parts: tuple[str, ...], args_: tuple[sge.Expression, ...], **_: object
+    ) -> sge.Expression:
+        """Put the arguments into the call."""
+        return sge.Var(this=_between(parts, args_))
+
     def visit_RunTime(self, op: RunTime) -> sge.Expression:  # noqa: N802
         """Write the run's instant as a literal."""
         if self.run_time_us is None:
@@ -80,6 +105,11 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
             for value, node in ((left, op.left), (right, op.right))
         ]
         return self.binop(sge.Div, *sides)
+
+
+def _between(parts: tuple[str, ...], args: tuple[sge.Expression, ...]) -> str:
+    """Return pieces of text with arguments between them."""
+    return parts[0] + "".join(_text(arg) + part for arg, part in zip(args, parts[1:], strict=True))
 
 
 def _text(arg: sge.Expression) -> str:

@@ -185,6 +185,7 @@ class Kernel:
             DefinitionError: it is not one SELECT, reads something else, could give another answer on another
                 run, or does not fit the schemas; the hint says what to write.
         """
+        from gristmill.engines.kernel.sql_following import following
         from gristmill.engines.kernel.sql_text import (
             SqlDefinition,
             inputs_of,
@@ -201,11 +202,13 @@ class Kernel:
         tree = parse_select(text)
         inputs = inputs_of(tree, tables)
         (refuse_outside if once else refuse_unstable)(tree)
-        sql, notes = with_semantics(tree, inputs, tables)
+        sql, notes, typed = with_semantics(tree, inputs, tables)
         with engine_errors(), self._empty(inputs, tables) as cursor:
             schema = cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
-        names = tuple(schema.names)
-        made = SqlDefinition(sql=sql, inputs=tuple(inputs), columns=names, schema=schema, notes=tuple(notes))
+            names = tuple(schema.names)
+            made = SqlDefinition(sql=sql, inputs=tuple(inputs), columns=names, schema=schema, notes=tuple(notes))
+            if not once:
+                made = following(made, typed, tables, cursor)
         _keep(self._checked, key, made)
         return made
 
