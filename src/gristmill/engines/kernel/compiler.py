@@ -6,6 +6,8 @@ supported range is pinned and ``tests/engines`` exercises every operation of the
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
@@ -15,6 +17,7 @@ from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from ibis.common.exceptions import IbisError
 
 from gristmill.algebra.delta.formulas import FORMULAS as OF_DELTAS
+from gristmill.algebra.inputs import literals
 from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime, SqlAnalytic, SqlReduction, SqlValue
 from gristmill.algebra.refusals import UNKNOWN
 from gristmill.algebra.semantics import FORMULAS
@@ -134,8 +137,13 @@ def _source(relation: object) -> str:
 
 def compile_sql(expr: ibis.Table, *, run_time_us: int | None = None) -> str:
     """Return one DuckDB SELECT for a normalised expression; input tables are quoted identifiers."""
+    return _compiled(expr.op(), literals(expr.op()), run_time_us)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(op: ops.Node, exactly: tuple[str, ...], run_time_us: int | None) -> str:
     try:
-        tree = KernelCompiler(run_time_us).to_sqlglot(expr)
+        tree = KernelCompiler(run_time_us).to_sqlglot(op.to_expr())
     except IbisError as error:
         raise DefinitionError(f"this has no form on our engine: {error}", code=UNKNOWN) from error
     return str(tree.sql(dialect="duckdb"))

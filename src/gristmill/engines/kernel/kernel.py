@@ -126,9 +126,10 @@ class Kernel:
             expr: over unbound tables named as they are registered.
             run_time_us: the value of ``gm.run_time()``, in microseconds since 1970 UTC.
         """
+        from gristmill.algebra.inputs import literals
         from gristmill.engines.kernel.compiler import compile_sql
 
-        known = (expr.op(), run_time_us)
+        known = ((expr.op(), literals(expr.op())), run_time_us)
         text = self._texts.get(known)
         if text is None:
             plain, name = self._named(expr)
@@ -141,12 +142,7 @@ class Kernel:
         """Return the DuckDB SELECT for an expression that is in normal form already, as it stands."""
         from gristmill.engines.kernel.compiler import compile_sql
 
-        known = (("as it stands", expr.op()), None)
-        text = self._texts.get(known)
-        if text is None:
-            text = compile_sql(expr)
-            _keep(self._texts, known, text)
-        return text
+        return compile_sql(expr)
 
     def _named(self, expr: ibis.Table) -> tuple[ibis.Table, str]:
         """Return the normal form and its digest, which two differently built expressions may share."""
