@@ -201,7 +201,7 @@ def follow(
     Returns None, with nothing written, where only a full computation can tell: a rule sets changed rows aside, or
     the changes do not fit the stored rows.
     """
-    from gristmill.algebra.delta.maintained import delta_name
+    from gristmill.algebra.delta.maintained import delta_name, old_name
     from gristmill.engines.kernel.delta import run_changes
     from gristmill.store import SqlSource
 
@@ -215,6 +215,8 @@ def follow(
         else:
             for name in found.deltas:
                 stack.callback(connection.execute, f'DROP TABLE IF EXISTS temp."{delta_name(name)}"')
+            for suffix in names:  # a full computation may make a table of that name next
+                stack.callback(ctx.kernel.unregister, old_name(f"{node.name}{suffix}"))
             _register(ctx, tx, compiled, found)
             try:
                 changes = stack.enter_context(run_changes(ctx.kernel, maintained))

@@ -18,7 +18,9 @@ from gristmill.model.rules import Rule
 from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Delivery, breaker, check_staged, write_aside
 from gristmill.run.context import Context
+from gristmill.run.displacing import displace_outdone
 from gristmill.run.landing import Landed, assert_balanced, shape_path, table_schema, unit_numbers
+from gristmill.run.layout import create, follow_partitions
 from gristmill.run.rules import contract_of, write_checks
 from gristmill.run.streaming.deciding import decide, remember_gone
 from gristmill.run.streaming.event_times import FLOOR, NEWEST, Judged, judge, watermark
@@ -114,6 +116,7 @@ def land_batch(ctx: Context, tx: Transaction, batch: Batch, rules: Sequence[Rule
     for unit in units.values():
         assert_balanced(node.name, unit)
     tx.set_units(node.name, units)
+    displace_outdone(ctx, tx, node, rules, came=checked.staged, stored=delivery.stored, run=run)
     _write_state(tx, batch, {**known, **units}, state)
     tx.put_document(shape_path(node.name), msgspec.json.encode(batch.shape, order="deterministic"))
     write_checks(ctx, tx, node)
@@ -130,7 +133,9 @@ def _ensure_table(tx: Transaction, batch: Batch) -> None:
     node, schema = batch.node, table_schema(batch.shape)
     properties = {"kind": "source"}
     if node.name not in tx:
-        tx.create_table(node.name, schema, key=node.key, cluster_by=node.cluster_by, properties=properties)
+        create(tx, node, schema, kind="source")
+    else:
+        follow_partitions(tx, node)
     if node.late.policy == "side" and node.late.table not in tx:
         tx.create_table(node.late.table, schema, cluster_by=node.cluster_by, properties=properties)
 
