@@ -197,6 +197,7 @@ def mergeables(rng: random.Random, t: ibis.Table, *, with_mode: bool = False) ->
     numbers = of_type(t, "float")
     if len(numbers) > 1 and rng.random() < 0.5:
         found["cov"] = t[numbers[0]].cov(t[numbers[1]], how="pop")
+        found["cor"] = t[numbers[0]].corr(t[numbers[1]], how="pop")
     if rng.random() < 0.3:
         return dict(list(found.items())[1:]) or found
     return found
@@ -212,9 +213,16 @@ def needy(rng: random.Random, t: ibis.Table) -> dict[str, ibis.Value]:
         found["am"] = t[other].argmax(t[key])
         found["fi"] = t[other].first(order_by=t[key])
         found["co"] = t[other].collect(order_by=t[key].desc())
+        found["mo"] = t[other].mode()
+        found["ai"] = t[key].argmin(t[other])
+        found["la"] = t[key].last(order_by=t[other])
+    text = pick(rng, of_type(t, "text"))
+    if text is not None:
+        found["gc"] = t[text].group_concat(order_by=t[text])
     number = pick(rng, of_type(t, "float", "int"))
     if number is not None:
         found["me"] = t[number].median()
+        found["qu"] = t[number].cast("float64").quantile(0.25)
         found["su"] = t[number].cast("float64").sum()
     kept = rng.sample(list(found), rng.randint(1, min(3, len(found))))
     return {name: found[name] for name in kept}
@@ -258,9 +266,59 @@ def _window(rng: random.Random, t: ibis.Table) -> ibis.Table:
         if numbers:
             kinds += [t[rng.choice(numbers)].sum(), t[rng.choice(numbers)].max()]
         if ordered and number == 0:
-            kinds += [ibis.row_number(), ibis.rank(), value.lag(), value.lead()]
+            kinds += [ibis.row_number(), ibis.rank(), value.lag(), value.lead(), ibis.dense_rank(), ibis.ntile(2)]
+            kinds += [ibis.percent_rank(), ibis.cume_dist(), value.first(), value.nth(1)]
         made[f"w{number}_{len(t.columns)}"] = rng.choice(kinds).over(window)
     return t.mutate(**made)
+
+
+def _range(rng: random.Random, t: ibis.Table) -> ibis.Table:
+    """A window over a range, mostly without partitions."""
+    time, number = pick(rng, of_type(t, "time")), pick(rng, of_type(t, "int"))
+    values, keys = of_type(t, "int", "float"), some(rng, t)
+    if not values or (time is None and number is None):
+        return t
+    by = [] if rng.random() < 0.7 else keys
+    order = t[time] if time is not None and (number is None or rng.random() < 0.6) else t[number]
+    if order.type().is_timestamp():
+        back, ahead = (ibis.interval(minutes=rng.choice([0, 1, 3, 20])) for _ in range(2))
+    else:
+        back, ahead = rng.choice([0, 1, 2]), rng.choice([0, 0, 3])
+    order = order.desc() if rng.random() < 0.2 else order
+    over = ibis.range_window(group_by=by, order_by=order, preceding=back, following=ahead)
+    value = t[rng.choice(values)]
+    made = rng.choice([value.sum(), value.max(), value.count(), t.count(), value.mean()]).over(over)
+    return t.mutate(**{f"rw{len(t.columns)}": made})
+
+
+def _over_groups(rng: random.Random, t: ibis.Table) -> ibis.Table:
+    """Groups, and something that looks at all of them."""
+    metrics = mergeables(rng, t)
+    keys = [key for key in some(rng, t) if key not in metrics]
+    if not keys:
+        return t
+    u = t.group_by(keys[0]).aggregate(**metrics)
+    last = u.columns[-1]
+    running = u[last].count().over(ibis.cumulative_window(order_by=u[keys[0]]))
+    ranked = ibis.rank().over(ibis.window(order_by=u[last].desc()))
+    return rng.choice(
+        [
+            u.order_by(u[last].desc()).limit(2),
+            u.mutate(run=running),
+            u.mutate(place=ranked),
+            u.aggregate(md=u[last].nunique()),
+            u.filter(u[keys[0]].notnull()).mutate(place=ranked),
+        ]
+    )
+
+
+def _longer(rng: random.Random, t: ibis.Table) -> ibis.Table:
+    """Columns turned into rows."""
+    numbers = of_type(t, "int")
+    if len(numbers) < 2:
+        return _unnest(rng, t)
+    u = t.select(**{f"p{i}": t[name].cast("int64") for i, name in enumerate(numbers[:3])})
+    return u.pivot_longer(u.columns[1:], names_to="which", values_to="value") if len(u.columns) > 2 else u
 
 
 def _top(rng: random.Random, t: ibis.Table) -> ibis.Table:
@@ -411,6 +469,9 @@ UNARY: list[Callable[[random.Random, ibis.Table], ibis.Table]] = [
     _group_computed,
     _window,
     _window,
+    _range,
+    _over_groups,
+    _longer,
     _top,
     _limit,
     _sessions,

@@ -289,3 +289,27 @@ def test_null_columns_of_an_aggregate_are_dropped(kernel):
     expr = C.group_by("k").agg(u=C.n.max(), v=C.s.max())
     followed(kernel, expr.drop_null(["u"]), {"raw.c": [c(1, "a", None), c(2, "b", 1)]}, {"raw.c": came(c(1, "a", 3))})
     followed(kernel, C.agg(u=C.n.max()).drop_null(["u"]), {"raw.c": [c(1, "a", 3)]}, {"raw.c": gone(c(1, "a", 3))})
+
+
+def test_a_window_over_a_range_recomputes_what_is_within_reach(kernel):
+    a = inputs()["raw.a"]
+    over = ibis.range_window(order_by=a.t, preceding=ibis.interval(minutes=3), following=0)
+    expr = a.mutate(w=a.k.sum().over(over))
+    assert algebra.maintain(expr, {"raw.a": "any"}).mode == "touched"
+    rows = [(1, "a", 1.0, NOON + dt.timedelta(minutes=m), None, True) for m in (0, 2, 3, 4, 9, 60)]
+    follower = Following(kernel, expr, {"raw.a": rows})
+    late = (5, "b", 1.0, NOON + dt.timedelta(minutes=1), None, True)
+    nowhen = (7, "b", 1.0, None, None, True)
+    follower.follow({"raw.a": ("any", [(late, 1), (rows[3], -1), (nowhen, 1)])})
+    follower.follow({"raw.a": ("any", [(nowhen, -1), (rows[5], -1)])})
+
+
+def test_the_best_groups_follow_from_hidden_results(kernel):
+    a = inputs()["raw.a"]
+    totals = a.group_by("s").agg(n=a.k.sum())
+    expr = totals.order_by(totals.n.desc()).limit(1)
+    maintained = algebra.maintain(expr, {"raw.a": "any"})
+    assert maintained.mode == "touched"
+    assert not any(name.startswith("raw.a@new") for name in maintained.inputs)
+    follower = Following(kernel, expr, {"raw.a": [(2, "a", None, None, None, None), (1, "b", None, None, None, None)]})
+    follower.follow({"raw.a": ("inserts", [((5, "b", None, None, None, None), 1)])})

@@ -284,3 +284,19 @@ def test_a_changed_row_that_breaks_the_definition_is_named_as_in_a_full_computat
     land(tmp_path, "2.csv", [{"id": 900, "kind": "009y", "day": 1, "x": None}])
     with pytest.raises(DataError, match=r"made\.whole|009y"):
         make().run()
+
+
+def test_sql_follows_like_ibis_and_says_why_where_it_does_not(tmp_path: Path):
+    project = csv_project(tmp_path)
+    project.sql("made.kinds", "select kind, count(*) as n, sum(x) as total from raw.t group by kind", reads=["raw.t"])
+    project.sql("made.spread", "select kind, stddev(x) as s from raw.t group by kind", reads=["raw.t"])
+    land(tmp_path, "0.csv", rows(4_000))
+    assert modes(project)["made.kinds"] == "full"
+    land(tmp_path, "1.csv", rows(20, seed=2, first=4_000))
+    (step,) = (step for step in project.plan().steps if step.name == "made.spread")
+    assert "may depend on the order of rows" in step.why
+    found = modes(project)
+    assert found["made.kinds"] == "delta"
+    assert found["made.spread"] == "full"
+    same_as_full(project, ["made.kinds"])
+    assert project.parity().ok

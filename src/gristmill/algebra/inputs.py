@@ -114,3 +114,12 @@ def _push_asof(needed: dict[ops.Relation, set[str]], node: AsofJoin, columns: se
     _pass(needed, node.left, left | {node.on[0], *(pair[0] for pair in node.by)})
     right = {picks[name] for name in columns if name in picks}
     _pass(needed, node.right, right | {node.on[1], *(pair[1] for pair in node.by), *node.ties})
+
+
+def literals(root: ops.Node) -> tuple[str, ...]:
+    """Return what tells two trees apart that Ibis calls equal: 0.0 and -0.0 are one literal to it.
+
+    To be part of the key wherever what was made of a tree is kept.
+    """
+    found = (node.value for node in root.find(ops.Literal))
+    return tuple(repr(value) for value in found if not isinstance(value, str | int | bool | bytes))

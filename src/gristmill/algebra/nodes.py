@@ -118,3 +118,74 @@ class AsofJoin(ops.Relation):  # type: ignore[misc]
         for name, source in self.picks:
             fields[name] = self.right.schema[source].copy(nullable=True)
         return Schema(fields)
+
+
+def _filled_shape(args: VarTuple[ops.Value]) -> ds.DataShape:
+    return rlz.highest_precedence_shape(args) if args else ds.scalar
+
+
+class SqlValue(ops.Value):  # type: ignore[misc]
+    """A value written in the engine's SQL, which depends on its arguments only.
+
+    Args:
+        parts: the text between the arguments, one piece more than there are arguments.
+        args_: what stands between the pieces.
+        type_: the type of the value, exactly as DuckDB gives it.
+    """
+
+    parts: VarTuple[str]
+    args_: VarTuple[ops.Value]
+    type_: dt.DataType
+
+    @attribute  # type: ignore[untyped-decorator]
+    def dtype(self) -> dt.DataType:
+        """The declared type."""
+        return self.type_
+
+    @attribute  # type: ignore[untyped-decorator]
+    def shape(self) -> ds.DataShape:
+        """Columnar as soon as one argument is."""
+        return _filled_shape(self.args_)
+
+
+class SqlReduction(ops.Reduction):  # type: ignore[misc]
+    """An aggregate written in the engine's SQL whose result does not depend on the order of rows.
+
+    Args:
+        parts, args_, type_: as of `SqlValue`.
+        where: rows to take; all where it is None.
+    """
+
+    parts: VarTuple[str]
+    args_: VarTuple[ops.Value]
+    type_: dt.DataType
+    where: ops.Value | None = None
+
+    @attribute  # type: ignore[untyped-decorator]
+    def dtype(self) -> dt.DataType:
+        """The declared type."""
+        return self.type_
+
+
+class SqlAnalytic(ops.Analytic):  # type: ignore[misc]
+    """A function that stands in a window only, written in the engine's SQL.
+
+    Args:
+        parts, args_, type_: as of `SqlValue`.
+        positional: whether rows that are equal in the window's order may give different values.
+    """
+
+    parts: VarTuple[str]
+    args_: VarTuple[ops.Value]
+    type_: dt.DataType
+    positional: bool
+
+    @attribute  # type: ignore[untyped-decorator]
+    def dtype(self) -> dt.DataType:
+        """The declared type."""
+        return self.type_
+
+    @attribute  # type: ignore[untyped-decorator]
+    def shape(self) -> ds.DataShape:
+        """One value per row."""
+        return ds.columnar

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import ibis.expr.operations as ops
 
+from gristmill.algebra.nodes import SqlAnalytic
 from gristmill.algebra.refusals import ORDER
 from gristmill.errors import DefinitionError
 
@@ -60,7 +61,8 @@ def total_window(node: ops.WindowFunction, needed: set[str]) -> ops.WindowFuncti
             code=ORDER,
             hint="give the window order_by=...",
         )
-    if not (isinstance(func, _BY_POSITION) or _positional(node)):
+    by_position = func.positional if isinstance(func, SqlAnalytic) else isinstance(func, _BY_POSITION)
+    if not (by_position or _positional(node)):
         return node
     relations = list(node.relations)
     if len(relations) != 1:

@@ -10,7 +10,16 @@ import ibis.expr.operations as ops
 from ibis.expr.operations.udf import AggUDF, ScalarUDF
 
 from gristmill.algebra.known import KNOWN
-from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RowRandom, RunTime
+from gristmill.algebra.nodes import (
+    AsofJoin,
+    Formula,
+    Reduce,
+    RowRandom,
+    RunTime,
+    SqlAnalytic,
+    SqlReduction,
+    SqlValue,
+)
 from gristmill.errors import DefinitionError
 
 CLOCK = "GM-P120"
@@ -88,7 +97,7 @@ _JOINS = {
 }
 
 
-_OWN = (Formula, Reduce, RunTime, RowRandom, AsofJoin)
+_OWN = (Formula, Reduce, RunTime, RowRandom, AsofJoin, SqlValue, SqlReduction, SqlAnalytic)
 _NEED_ORDER = {
     ops.First: "first",
     ops.Last: "last",

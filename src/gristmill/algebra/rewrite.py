@@ -8,12 +8,14 @@ projection above.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
 from gristmill.algebra.hashing import hash_node
-from gristmill.algebra.inputs import needed_columns
+from gristmill.algebra.inputs import literals, needed_columns
 from gristmill.algebra.nodes import Formula, RowRandom
 from gristmill.algebra.orders import ordered_reduction, total_limit, total_window
 from gristmill.algebra.refusals import ORDER, refuse_all
@@ -41,9 +43,18 @@ def normalise(expr: ibis.Table, *, grids: Grids | None = None) -> ibis.Table:
     >>> normalise(once).equals(once)
     True
     """
-    op = expr.op()
-    refuse_all(op)
+    if not grids:
+        return _normal(expr.op(), literals(expr.op())).to_expr()
+    return _normalised(expr.op(), grids).to_expr()
 
+
+@lru_cache(maxsize=512)
+def _normal(op: ops.Node, exactly: tuple[str, ...]) -> ops.Node:
+    return _normalised(op, {})
+
+
+def _normalised(op: ops.Node, grids: Grids) -> ops.Node:
+    refuse_all(op)
     needed = needed_columns(op)
 
     def rewrite(node: ops.Node, changed: dict[str, object] | None) -> ops.Node:
@@ -53,9 +64,9 @@ def normalise(expr: ibis.Table, *, grids: Grids | None = None) -> ibis.Table:
                 return total_limit(new, needed[node.parent])
             case ops.WindowFunction():
                 return total_window(new, set().union(*(needed[rel] for rel in node.relations)))
-        return _rewrite(new, grids or {})
+        return _rewrite(new, grids)
 
-    return declared(op.replace(rewrite)).to_expr()
+    return declared(op.replace(rewrite))
 
 
 def _rewrite(node: ops.Node, grids: Grids) -> ops.Node:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ibis.expr.operations as ops
 
-from gristmill.algebra.nodes import Formula, Reduce, RunTime
+from gristmill.algebra.nodes import Formula, Reduce, RunTime, SqlReduction, SqlValue
 from gristmill.algebra.scalars import sql_type
 
-_EXACT = (Formula, Reduce, RunTime, ops.Cast, ops.TryCast, ops.Count, ops.CountStar, ops.CountDistinct)
+_OWN = (Formula, Reduce, RunTime, SqlValue, SqlReduction)
+_EXACT = (*_OWN, ops.Cast, ops.TryCast, ops.Count, ops.CountStar, ops.CountDistinct)
 _BOOLEAN = (ops.Comparison, ops.And, ops.Or, ops.Not, ops.IsNull, ops.NotNull)
 
 

@@ -37,7 +37,9 @@ class Compiled:
         derivation: what it is made from.
         expression: the definition in normal form, where it is an Ibis expression.
         sql: the definition under our semantics, where it is SQL.
-        written: the Ibis expression as the user wrote it; in normal form where sums count steps of a grid.
+        written: the Ibis expression as the user wrote it, or as SQL was translated; in normal form where sums count
+            steps of a grid.
+        in_full: why a definition in SQL follows no changes.
     """
 
     node: Node
@@ -45,6 +47,7 @@ class Compiled:
     expression: ibis.Table | None = None
     sql: str | None = None
     written: ibis.Table | None = None
+    in_full: str = ""
 
 
 def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
@@ -106,7 +109,12 @@ def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled
         raise
     reads: dict[str, tuple[str, ...] | None] = dict.fromkeys(node.reads)
     derivation = _common(ctx, node, snapshot, _digest(checked.sql), input_tokens(snapshot, reads))
-    return Compiled(node, derivation, sql=checked.sql)
+    if checked.expression is None:
+        return Compiled(node, derivation, sql=checked.sql, in_full=checked.in_full)
+    from gristmill import algebra
+
+    normal = algebra.normalise(checked.expression)
+    return Compiled(node, derivation, expression=normal, sql=checked.sql, written=checked.expression)
 
 
 def _history(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Derivation:

@@ -130,8 +130,8 @@ def _blocked(
         return ""
     if node.kind == "history":
         return "the log tells what to add"
-    if node.kind == "sql":
-        return "a definition in SQL is computed in full"
+    if node.kind == "sql" and compiled.written is None:
+        return f"SQL that is computed in full: {compiled.in_full}"
     if compiled.written is None and not can_step(node):
         return 'it looks at a whole table (per="table")' if node.kind == "step" else ""
     alike = msgspec.structs.replace(now, inputs=before.inputs, checks=before.checks)

@@ -93,10 +93,10 @@ def dump_witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mappin
 
 def _witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> Witnesses:
     node = compiled.node
-    if compiled.expression is not None:
-        return _of_expression(ctx, compiled)
     if compiled.sql is not None:
         return _of_sql(ctx, compiled, schemas)
+    if compiled.expression is not None:
+        return _of_expression(ctx, compiled)
     if node.kind == "history":
         why = "a row of a history is a row of the table as it stood then"
         return Witnesses(kind=node.kind, identity=node.key, inputs={node.reads[0]: (Way(kind="whole", why=why),)})

@@ -103,10 +103,9 @@ def _by_key(
     return Edit(added=place.entries(_written(place, coming, ids)), dead=gone.found.dead())
 
 
-def _place(file: Ints, position: Ints) -> npt.NDArray[np.void]:
-    places = np.empty(len(file), [("f", "<i8"), ("p", "<i8")])
-    places["f"], places["p"] = file, position
-    return places
+def _place(file: Ints, position: Ints) -> Ints:
+    """Return one number for each row of each file; a file has fewer than 2^32 rows."""
+    return (file.astype(np.int64) << 32) | position
 
 
 def _keys(tx: Transaction, state: TableObject, key: Sequence[Field], rows: _Spool) -> FewKeys:
@@ -129,7 +128,7 @@ def _by_value(
     files = live_files(tx.pending.get, state, value_range(columns, fields))
     found = find(tx.pending.get, tx.store.path, files, fields, asked)
     group = asked.group_of(found.asked)
-    once = np.unique(np.stack([group, found.file, found.position]), axis=1) if len(found) else np.empty((3, 0), int)
+    once = _each_once(group, found.file, found.position)
     rank = np.arange(once.shape[1]) - np.searchsorted(once[0], once[0])
     taken = rank < asked.counts()[once[0]] if once.shape[1] else np.empty(0, bool)
     got = np.bincount(once[0][taken], minlength=len(asked.words))
@@ -142,6 +141,15 @@ def _by_value(
     for file in np.unique(once[1][taken]):
         dead[int(file)] = BitMap(once[2][taken & (once[1] == file)].astype(np.uint32))
     return dead
+
+
+def _each_once(group: Ints, file: Ints, position: Ints) -> Ints:
+    """Return the different triples in order, as three rows."""
+    order = np.lexsort((position, file, group))
+    rows = np.stack([group[order], file[order], position[order]])
+    fresh = np.ones(rows.shape[1], bool)
+    fresh[1:] = (rows[:, 1:] != rows[:, :-1]).any(axis=0)
+    return rows[:, fresh]
 
 
 def _values(column: pa.Array, rows: Ints) -> list[object]:

@@ -6,7 +6,7 @@ that compaction moved has the same identity on both sides and so is no differenc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +83,18 @@ def without_moved(
     before, after = pairs(ids_left), pairs(ids_right)
     if not len(np.intersect1d(before["sequence"], after["sequence"])):
         return left, right, ids_left, ids_right
-    same = np.intersect1d(before, after)
+    same, one, other = np.intersect1d(before["id"], after["id"], assume_unique=True, return_indices=True)
+    same = same[before["sequence"][one] == after["sequence"][other]]
     if not len(same):
         return left, right, ids_left, ids_right
-    kept_left, ids_left = without(left, ids_left, same)
-    kept_right, ids_right = without(right, ids_right, same)
+    kept_left, ids_left = _without_ids(left, ids_left, same)
+    kept_right, ids_right = _without_ids(right, ids_right, same)
     return kept_left, kept_right, ids_left, ids_right
+
+
+def _without_ids(rows: Rows, ids: Identities, gone: np.ndarray) -> tuple[Rows, Identities]:
+    """Leave out the rows with these ids; live rows of one state have different ones."""
+    return _staying(rows, ids, lambda part: np.isin(part[1], gone))
 
 
 PAIR = np.dtype([("id", "<i8"), ("sequence", "<i8")])
@@ -109,10 +115,16 @@ def pair(part: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
 
 def without(rows: Rows, ids: Identities, same: np.ndarray) -> tuple[Rows, Identities]:
     """Leave out the rows that are among these (id, sequence number)."""
+    return _staying(rows, ids, lambda part: np.isin(pair(part), same))
+
+
+def _staying(
+    rows: Rows, ids: Identities, leaves: Callable[[tuple[np.ndarray, np.ndarray, np.ndarray]], np.ndarray]
+) -> tuple[Rows, Identities]:
     kept: Rows = {}
     kept_ids: Identities = {}
     for key, part in ids.items():
-        stay = ~np.isin(pair(part), same)
+        stay = ~leaves(part)
         if stay.any():
             kept[key] = (rows[key][0], BitMap(part[0][stay].astype(np.uint32)))
             kept_ids[key] = (part[0][stay], part[1][stay], part[2][stay])

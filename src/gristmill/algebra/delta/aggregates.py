@@ -77,8 +77,7 @@ def touched_groups(work: Work, node: ops.Aggregate) -> ops.Relation:
     """Return the changes of a group-by, by computing the touched groups before and after."""
     words = words_of(node)
     if not node.groups:
-        work.note(words, "full", "one of its aggregates looks at all rows, and there are no groups", "whole")
-        return whole(work, node)
+        return whole(work, node, words, "one of its aggregates looks at all rows, and there are no groups")
     keys, table = touched_keys(work, node.parent, tuple(node.groups.values()))
     parts = []
     for version, sign in ((OLD, -1), (NEW, 1)):

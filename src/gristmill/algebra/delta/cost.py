@@ -19,6 +19,8 @@ FIXED = 20_000.0
 WHOLE = 6 * FIXED
 """What writing a table anew costs, however small: its file, and finding out which of its rows are the same."""
 _PASS, _READ, _HASH, _SORT = 0.2, 1.0, 1.0, 2.0
+_PUT = 1.5
+"""What it takes to find and to write a row of the output for a changed row."""
 _TOUCHES = 10.0
 """How many rows of an input share the key of a changed row, where nothing is known."""
 
@@ -88,7 +90,7 @@ def estimate(
     operations = max(len(maintained.rules), 1)
     full = WHOLE + total * _READ + total * 0.5 * sum(_whole(rule.rule) for rule in maintained.rules)
     full += output_rows if output_rows is not None else 0
-    delta = FIXED * (len(maintained.steps) + 1) + changed * (_READ + _HASH) * operations
+    delta = FIXED * (len(maintained.steps) + 1) + changed * ((_READ + _HASH) * operations + _PUT)
     for name in maintained.passes:
         delta += _PASS * rows.get(name.split("@")[0], total)
     share = min(1.0, changed * _TOUCHES / max(total, 1))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+_BUCKET = "CAST((CAST({x} AS HUGEINT) - (CAST({x} AS HUGEINT) % {t0} + {t0}) % {t0}) // {t0} AS BIGINT)"
+
 FORMULAS: dict[str, str] = {
+    "delta_bucket": _BUCKET.replace("{x}", "{a}"),
+    "delta_bucket_time": _BUCKET.replace("{x}", "epoch_us(CAST({a} AS TIMESTAMP))"),
     "delta_same": "{a}",
     "delta_minus_zero": "(signbit({a}) AND {a} = 0)",
     "delta_text": "CAST({a} AS VARCHAR)",

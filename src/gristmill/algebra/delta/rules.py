@@ -206,8 +206,7 @@ def _subqueries(work: Work, values: object) -> bool:
 def _whole(work: Work, node: ops.Relation) -> ops.Relation:
     words = {"Limit": "the order of all rows decides which are taken"}
     kind = type(node).__name__
-    work.note(kind.lower(), "full", words.get(kind, "a subquery looks at all rows"), "whole")
-    return windows.whole(work, node)
+    return windows.whole(work, node, kind.lower(), words.get(kind, "a subquery looks at all rows"))
 
 
 def _inputs_first(root: ops.Relation) -> list[ops.Aggregate]:

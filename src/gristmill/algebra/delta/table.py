@@ -89,9 +89,21 @@ LINES: tuple[Line, ...] = (
         "a cross join with one row: nothing is done while the statistic stays the same",
         "the changes; a pass when it moves",
     ),
-    Line("windows without group_by", "full", "all rows before and after", "all of it"),
-    Line("order_by with limit", "full", "the first rows before and after", "all of it, little memory"),
-    Line("aggregates of all rows that need all values, such as a median", "full", "before and after", "all of it"),
+    Line(
+        "windows without group_by over a range with two ends, by an integer, a date or a time",
+        "touched keys",
+        "the rows within reach of a changed row's moment, before and after",
+        _TOUCHED,
+    ),
+    Line(
+        "windows without group_by, order_by with limit, a median of all rows: over groups that hidden results hold",
+        "touched keys",
+        "all groups before and after, from the hidden results; the inputs are not read",
+        "two passes over the hidden state",
+    ),
+    Line("other windows without group_by", "full", "all rows before and after", "all of it"),
+    Line("other order_by with limit", "full", "the first rows before and after", "all of it, little memory"),
+    Line("other aggregates of all rows that need all values", "full", "before and after", "all of it"),
     Line("exists with a condition on both sides; not isin(column)", "full", "before and after", "all of it"),
     Line("gm.run_time()", "full", "only computing anew can tell", "all of it"),
 )
@@ -115,5 +127,13 @@ def as_markdown() -> str:
         "",
         "A table takes the dearest rule of its operations: *delta* for linear, bilinear and mergeable ones, *touched*,",
         "*full*. Where the changes are so many that computing all anew is cheaper, that is done instead.",
+        "",
+        "A definition in SQL follows by the same rules: it is read as relations, and each value in it stays the text",
+        "that it is. That holds for SELECT with WHERE, joins, GROUP BY, HAVING, QUALIFY, DISTINCT, ORDER BY with",
+        "LIMIT, WITH, subqueries in FROM, set operations, subqueries that are one value, and IN over a subquery. Of",
+        "two zeros, and of rows with equal places in a window, the text leaves open which is shown; it is settled as",
+        "for Ibis. What could give other rows than its text is computed in full, and `plan` says why: sums of floats",
+        "with FILTER or over a window, `stddev` and its kin, `first`, `arg_max`, DISTINCT ON, EXISTS, ROLLUP, UNNEST,",
+        "recursion, ASOF.",
     ]
     return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ibis.expr.operations as ops
 
+from gristmill.algebra.delta import ranges
 from gristmill.algebra.delta.touched import Key, limited
 from gristmill.algebra.delta.weights import signed, together
 from gristmill.algebra.delta.work import NEW, OLD, Work
@@ -15,8 +16,10 @@ def windowed(work: Work, node: ops.Project) -> ops.Relation:
     windows = windows_in(node.values.values())
     partition = windows[0].group_by
     if not partition:
-        work.note("window", "full", "a window without partitions looks at all rows", "whole")
-        return whole(work, node)
+        reach = ranges.reach_of(windows)
+        if reach is not None:
+            return ranges.ranged(work, node, *reach)
+        return whole(work, node, "window", "a window without partitions looks at all rows")
     keys = touched_keys(work, node.parent, partition)
     parts = []
     for version, sign in ((OLD, -1), (NEW, 1)):
@@ -35,7 +38,26 @@ def touched_keys(work: Work, parent: ops.Relation, values: tuple[ops.Value, ...]
     return list(zip(values, columns, strict=True)), work.step(found)
 
 
-def whole(work: Work, node: ops.Relation) -> ops.Relation:
-    """Return all old rows as gone and all new rows as come."""
+def whole(work: Work, node: ops.Relation, operation: str, why: str) -> ops.Relation:
+    """Return all old rows as gone and all new rows as come, which is little work over hidden results.
+
+    Args:
+        operation: what the user wrote.
+        why: why all rows are looked at.
+    """
+    if node.__children__ and ranges.from_states(work, _below(node)):
+        work.note(operation, "touched keys", f"{why}, of the groups that hidden results hold", "scan")
+    else:
+        work.note(operation, "full", why, "whole")
     sides = [signed(work.version(node, version), node.schema.names, sign) for version, sign in ((OLD, -1), (NEW, 1))]
     return together(sides)
+
+
+def _below(node: ops.Relation) -> ops.Relation:
+    """Return what an operation works on; the operation itself where that is more than one relation."""
+    if isinstance(node, ops.Limit):
+        node = node.parent
+    plain = isinstance(node, ops.Sort | ops.Project | ops.Aggregate)
+    values = [*getattr(node, "values", {}).values(), *getattr(node, "keys", ())]
+    subquery = any(value.find(ops.Subquery, filter=ops.Value) for value in values)
+    return node.parent if plain and not subquery else node

@@ -6,6 +6,8 @@ supported range is pinned and ``tests/engines`` exercises every operation of the
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
@@ -15,7 +17,8 @@ from ibis.backends.sql.compilers.duckdb import DuckDBCompiler
 from ibis.common.exceptions import IbisError
 
 from gristmill.algebra.delta.formulas import FORMULAS as OF_DELTAS
-from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime
+from gristmill.algebra.inputs import literals
+from gristmill.algebra.nodes import AsofJoin, Formula, Reduce, RunTime, SqlAnalytic, SqlReduction, SqlValue
 from gristmill.algebra.refusals import UNKNOWN
 from gristmill.algebra.semantics import FORMULAS
 from gristmill.engines.kernel.asof import asof_select
@@ -62,6 +65,31 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
             return call
         return sge.Filter(this=call, expression=sge.Where(this=where))
 
+    def visit_SqlValue(  # noqa: N802
+        self, op: SqlValue, *, parts: tuple[str, ...], args_: tuple[sge.Expression, ...], type_: dt.DataType
+    ) -> sge.Expression:
+        """Put the arguments between the pieces of text."""
+        return sge.Var(this=f"({_between(parts, args_)})")
+
+    def visit_SqlReduction(  # noqa: N802
+        self,
+        op: SqlReduction,
+        *,
+        parts: tuple[str, ...],
+        args_: tuple[sge.Expression, ...],
+        type_: dt.DataType,
+        where: sge.Expression | None,
+    ) -> sge.Expression:
+        """Put the arguments into the call, filtered where it has a condition."""
+        call = sge.Var(this=_between(parts, args_))
+        return call if where is None else sge.Filter(this=call, expression=sge.Where(this=where))
+
+    def visit_SqlAnalytic(  # noqa: N802
+        self, op: SqlAnalytic, *, parts: tuple[str, ...], args_: tuple[sge.Expression, ...], **_: object
+    ) -> sge.Expression:
+        """Put the arguments into the call."""
+        return sge.Var(this=_between(parts, args_))
+
     def visit_RunTime(self, op: RunTime) -> sge.Expression:  # noqa: N802
         """Write the run's instant as a literal."""
         if self.run_time_us is None:
@@ -80,6 +108,11 @@ class KernelCompiler(DuckDBCompiler):  # type: ignore[misc]
             for value, node in ((left, op.left), (right, op.right))
         ]
         return self.binop(sge.Div, *sides)
+
+
+def _between(parts: tuple[str, ...], args: tuple[sge.Expression, ...]) -> str:
+    """Return pieces of text with arguments between them."""
+    return parts[0] + "".join(_text(arg) + part for arg, part in zip(args, parts[1:], strict=True))
 
 
 def _text(arg: sge.Expression) -> str:
@@ -104,8 +137,13 @@ def _source(relation: object) -> str:
 
 def compile_sql(expr: ibis.Table, *, run_time_us: int | None = None) -> str:
     """Return one DuckDB SELECT for a normalised expression; input tables are quoted identifiers."""
+    return _compiled(expr.op(), literals(expr.op()), run_time_us)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(op: ops.Node, exactly: tuple[str, ...], run_time_us: int | None) -> str:
     try:
-        tree = KernelCompiler(run_time_us).to_sqlglot(expr)
+        tree = KernelCompiler(run_time_us).to_sqlglot(op.to_expr())
     except IbisError as error:
         raise DefinitionError(f"this has no form on our engine: {error}", code=UNKNOWN) from error
     return str(tree.sql(dialect="duckdb"))

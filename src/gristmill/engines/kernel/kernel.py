@@ -131,9 +131,10 @@ class Kernel:
             expr: over unbound tables named as they are registered.
             run_time_us: the value of ``gm.run_time()``, in microseconds since 1970 UTC.
         """
+        from gristmill.algebra.inputs import literals
         from gristmill.engines.kernel.compiler import compile_sql
 
-        known = (expr.op(), run_time_us)
+        known = ((expr.op(), literals(expr.op())), run_time_us)
         text = self._texts.get(known)
         if text is None:
             plain, name = self._named(expr)
@@ -146,12 +147,7 @@ class Kernel:
         """Return the DuckDB SELECT for an expression that is in normal form already, as it stands."""
         from gristmill.engines.kernel.compiler import compile_sql
 
-        known = (("as it stands", expr.op()), None)
-        text = self._texts.get(known)
-        if text is None:
-            text = compile_sql(expr)
-            _keep(self._texts, known, text)
-        return text
+        return compile_sql(expr)
 
     def _named(self, expr: ibis.Table) -> tuple[ibis.Table, str]:
         """Return the normal form and its digest, which two differently built expressions may share."""
@@ -190,6 +186,7 @@ class Kernel:
             DefinitionError: it is not one SELECT, reads something else, could give another answer on another
                 run, or does not fit the schemas; the hint says what to write.
         """
+        from gristmill.engines.kernel.sql_following import following
         from gristmill.engines.kernel.sql_text import (
             SqlDefinition,
             inputs_of,
@@ -206,11 +203,13 @@ class Kernel:
         tree = parse_select(text)
         inputs = inputs_of(tree, tables)
         (refuse_outside if once else refuse_unstable)(tree)
-        sql, notes = with_semantics(tree, inputs, tables)
+        sql, notes, typed = with_semantics(tree, inputs, tables)
         with engine_errors(), self._empty(inputs, tables) as cursor:
             schema = cursor.sql(f"SELECT * FROM ({sql}) LIMIT 0").to_arrow_table().schema
-        names = tuple(schema.names)
-        made = SqlDefinition(sql=sql, inputs=tuple(inputs), columns=names, schema=schema, notes=tuple(notes))
+            names = tuple(schema.names)
+            made = SqlDefinition(sql=sql, inputs=tuple(inputs), columns=names, schema=schema, notes=tuple(notes))
+            if not once:
+                made = following(made, typed, tables, cursor)
         _keep(self._checked, key, made)
         return made
 

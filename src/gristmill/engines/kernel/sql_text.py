@@ -24,6 +24,7 @@ from gristmill.engines.kernel.sql_case import DIALECT, keep_star_names, spell
 from gristmill.errors import DefinitionError, did_you_mean
 
 if TYPE_CHECKING:
+    import ibis
     import pyarrow as pa
 
 _CODE = "GM-P131"
@@ -81,6 +82,8 @@ class SqlDefinition(msgspec.Struct, frozen=True):
         columns: names of the result's columns.
         schema: the result's Arrow schema.
         notes: what stays as the engine has it, in words.
+        expression: the same as relations, which can follow changes; None where it is computed in full.
+        in_full: why it is computed in full.
     """
 
     sql: str
@@ -88,6 +91,20 @@ class SqlDefinition(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
     schema: pa.Schema
     notes: tuple[str, ...] = ()
+    expression: ibis.Table | None = None
+    in_full: str = ""
+
+
+class Typed(msgspec.Struct, frozen=True):
+    """A query with every column qualified and every type known, before our semantics are written into it.
+
+    Args:
+        tree: the query.
+        holders: the input that each table name in it stands for.
+    """
+
+    tree: sge.Query
+    holders: dict[str, str]
 
 
 def parse_select(text: str) -> sge.Query:
@@ -202,9 +219,10 @@ def refuse_unstable(tree: sge.Query) -> None:
 
 def with_semantics(
     tree: sge.Query, inputs: Mapping[str, list[sge.Table]], schemas: Mapping[str, pa.Schema]
-) -> tuple[str, list[str]]:
-    """Return the text under our semantics, and notes on what could not be carried over."""
+) -> tuple[str, list[str], Typed | None]:
+    """Return the text under our semantics, notes on what could not be carried over, and the query with its types."""
     notes: list[str] = []
+    bare: Typed | None = None
     holders = {f"gm_input_{i}": name for i, name in enumerate(inputs)}
     for holder, name in holders.items():
         for table in inputs[name]:
@@ -218,16 +236,18 @@ def with_semantics(
         spell(spelled, [name for types in columns.values() for name in types])
         typed = annotate_types(qualify(spelled, schema=schema, dialect=DIALECT), schema=schema, dialect=DIALECT)
         keep_star_names(typed)
-        tree = _rewrite(typed, notes)
+        bare = Typed(typed.copy(), holders)
+        _total_orders(bare.tree)
+        tree = rewritten(typed, notes)
         _total_orders(tree)
     except SqlglotError as error:
         notes.append(f"types could not be told ({str(error).splitlines()[0]}): sums and casts are the engine's")
-        tree = _rewrite(tree, notes)
+        tree = rewritten(tree, notes)
     _positional(tree, notes)
     for table in tree.find_all(sge.Table):
         if table.name in holders:
             table.set("this", sge.to_identifier(holders[table.name], quoted=True))
-    return str(tree.sql(dialect="duckdb")), list(dict.fromkeys(notes))
+    return str(tree.sql(dialect="duckdb")), list(dict.fromkeys(notes)), bare
 
 
 def _alias(alias: str, table: sge.Table) -> sge.TableAlias:
@@ -249,7 +269,7 @@ def _column_types(schema: pa.Schema) -> dict[str, str]:
     return {field.name: sql_type(from_arrow(field.type)) for field in schema}
 
 
-def _rewrite(tree: sge.Query, notes: list[str]) -> sge.Query:
+def rewritten(tree: sge.Expression, notes: list[str]) -> sge.Expression:
     """Apply the rules of the semantics table that text allows."""
     rules: dict[type[sge.Expression], Callable[[sge.Expression, list[str]], sge.Expression]] = {
         sge.IntDiv: _floor_divide,
@@ -269,6 +289,8 @@ def _rewrite(tree: sge.Query, notes: list[str]) -> sge.Query:
     found = list(tree.find_all(*rules))
     for node in reversed(found):
         new = rules[type(node)](node, notes)
+        if new is not node and node is tree:
+            return new
         if new is not node:
             node.replace(new)
     return tree
