@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gristmill.connect.json_plain import PlainRows
 from gristmill.connect.json_read import writable
 from gristmill.connect.json_text import strict
 from gristmill.connect.json_types import MisfitError, Seen, converter, finish
@@ -105,20 +106,49 @@ class Decoder:
         self._kinds = {column.name: column.type for column in shape.columns}
         self._converters = {name: converter(kind) for name, kind in self._kinds.items()}
         self._required = [column.name for column in shape.columns if not column.nullable]
+        plain = codec is json_record and not typed and not self._key and not self._required
+        self._plain = PlainRows(self._kinds) if plain else None
 
     def polled(self, fetched: Fetched) -> Polled:
         """Return the rows of messages, and those that cannot be rows."""
-        import pyarrow as pa
-
         rejects: dict[int, Reject] = {}
         rows: list[Record] = []
         kept: list[Message] = []
+        at_once = self._at_once(fetched)
+        if at_once is not None:
+            return at_once
         for message in fetched.messages:
             row = self._row(message, rejects)
             if row is not None:
                 rows.append(row)
                 kept.append(message)
         columns, fits = self._columns(rows, kept, rejects)
+        return self._done(fetched, columns, fits, kept, rejects)
+
+    def _at_once(self, fetched: Fetched) -> Polled | None:
+        """Return the rows of messages that are plain, all of them; None where one is not."""
+        texts = [message.value for message in fetched.messages if not message.problem]
+        if self._plain is None or len(texts) < len(fetched.messages) or not all(type(text) is bytes for text in texts):
+            return None
+        values = self._plain.columns(texts)  # type: ignore[arg-type]
+        if values is None:
+            return None
+        finished = [finish(column, kind) for column, kind in zip(values, self._kinds.values(), strict=True)]
+        if any(bad for _, bad in finished):
+            return None
+        fits = np.ones(len(texts), dtype=bool)
+        return self._done(fetched, [array for array, _ in finished], fits, fetched.messages, {})
+
+    def _done(
+        self,
+        fetched: Fetched,
+        columns: list[pa.Array],
+        fits: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        kept: list[Message],
+        rejects: dict[int, Reject],
+    ) -> Polled:
+        import pyarrow as pa
+
         if not fits.all():
             mask = pa.array(fits)
             columns = [column.filter(mask) for column in columns]

@@ -28,6 +28,7 @@ from gristmill.model.schema import (
     widens,
 )
 from gristmill.store import inline
+from gristmill.store.kept import WRITTEN_ROWS, keep_written
 from gristmill.store.leases import lease
 from gristmill.store.objects import ColumnStats, data_path
 from gristmill.store.sqltext import field_ids_sql, quote, stored, text, type_sql
@@ -178,7 +179,10 @@ def write_batches(
                 writer, path, rows, nans = None, out.temporary(".parquet"), 0, dict.fromkeys(nans, 0)
         if writer is not None:
             writer.close()
-            yield _finish(out, path, schema, ids, nans)
+            done = _finish(out, path, schema, ids, nans)
+            if rows <= WRITTEN_ROWS and rows == table.num_rows:
+                keep_written(out.folder / done.path, table)
+            yield done
     except OSError as error:
         raise disk_error(error, path) from error
     finally:
