@@ -164,8 +164,12 @@ def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, p
     return "check", reason, tx.table(node.name).row_count, tx.table(node.name).id != before
 
 
-def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Progress) -> Outcome | None:
+def bring_up(
+    ctx: Context, tx: Transaction, node: Node, run: str, progress: Progress, *, anew: bool = False
+) -> Outcome | None:
     """Bring a derived table or model up to date with what it reads in ``tx``, in the cheapest way that is right.
+
+    With ``anew`` it is computed in full, whatever is there or was computed before.
 
     Returns None where an input is not there.
     """
@@ -176,9 +180,9 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
     compiled = compile_node(ctx, node, tx, schemas)
     before = load_derivation(tx, node.name)
-    doubted = suspected(ctx.store, tx, node.name)
+    doubted = suspected(ctx.store, tx, node.name) or ("computed again from the start" if anew else "")
     reason = compiled.derivation.reason(before) or doubted
-    if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
+    if reason == RULES_CHANGED and not anew and can_recheck(ctx, node, tx):
         assert before is not None
         outcome = _recheck(ctx, tx, node, reason, run, progress)
         _note(tx, compiled, before.partials, clean=False)
