@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.connect.json_plain import PlainRows
@@ -45,6 +45,7 @@ fitting = st.fixed_dictionaries(
 loose = st.dictionaries(st.sampled_from([*KINDS, "more"]), values, max_size=5)
 
 
+@settings(deadline=None)
 @given(st.lists(fitting, max_size=6), st.lists(loose, max_size=2), st.booleans())
 def test_together_is_one_by_one(rows: list[dict[str, object]], odd: list[dict[str, object]], ascii_only: bool) -> None:
     texts = [json.dumps(row, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass") for row in (*rows, *odd)]

@@ -145,11 +145,27 @@ class Definitions:
         rules: Sequence[Rule] = (),
         contract: str | None = None,
         cluster_by: Columns = (),
+        slow: str = "",
     ) -> Callable[[F], F]:
-        """Define a table by a function from Ibis tables to an Ibis table."""
+        """Define a table by a function from Ibis tables to an Ibis table.
+
+        Args:
+            name: its dotted name.
+            reads: what it reads, in the order of the function's parameters.
+            key: columns that identify a row.
+            rules: what must hold for its rows.
+            contract: path of its ODCS document.
+            cluster_by: columns by which rows are ordered in files.
+            slow: a schedule, such as ``"0 3 * * *"`` or ``"0 3 * * * Europe/Berlin"``: runs compute the table in full
+                then, and leave it alone in between; ``project.serve(name)`` gives it as of now.
+        """
 
         def decorate(function: F) -> F:
             names, place = _names(reads), place_of(function, self.root)
+            if slow:
+                from gristmill.run.layers import moments
+
+                next(moments(slow, 0, where=str(place)))
             signature = check_signature(function, tables=names, place=place)
             if signature.rows != "ibis":
                 raise DefinitionError(
@@ -170,6 +186,7 @@ class Definitions:
                     contract=contract,
                     cluster_by=_columns(cluster_by),
                     parameters=signature.parameters,
+                    slow=slow,
                 )
             )
             return _named(function, name)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gristmill.run.context import Context
     from gristmill.run.execute import Request
     from gristmill.run.plan import Plan
+    from gristmill.run.serving import Served
     from gristmill.run.streaming.replaying import Replayed
     from gristmill.store import Store
 
@@ -295,6 +296,28 @@ class Project(Definitions, Follows, Proves):
         asked = Replay(on=self.branch(on), select=select, sources=sources, swap=swap)
         with self.context(parameters=params, listener=listener) as ctx:
             return replay(ctx, asked)
+
+    def serve(self, table: str, *, on: str | None = None, params: Mapping[str, object] | None = None) -> Served:
+        """Return a derived table as its definition gives it from everything that a branch holds now; write nothing.
+
+        The rows that are stored, and what has changed in the inputs since, followed by the same definition. Each row
+        has ``_layer``, ``slow`` for one as stored and ``fast`` for one that is new or changed since, and ``_as_of``,
+        the event time up to which that layer is final.
+
+        Args:
+            table: its name.
+            on: the branch.
+            params: values for keyword parameters of definitions.
+
+        Raises:
+            CheckFailed: a check says no to what came since.
+            NotFound: an input is not there yet.
+            UsageError: it is no derived table.
+        """
+        from gristmill.run.serving import serve
+
+        with self.context(parameters=params) as ctx:
+            return serve(ctx, self.branch(on), table)
 
     def _execute(self, request: Request, params: Mapping[str, object] | None, listener: Listener) -> RunResult:
         from gristmill.run.execute import execute

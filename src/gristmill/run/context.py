@@ -49,6 +49,7 @@ class Context:
         base: the commit that the run began at; empty outside of a run.
         set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
         expressions: Ibis definitions as compiled against the schemas of their inputs, by name and schemas.
+        fast: whether tables with a slow layer are brought up to now like all others.
         code: states of the code behind definitions, by file, as this run found them.
     """
 
@@ -66,6 +67,7 @@ class Context:
     set_aside: frozenset[tuple[str, str]] = frozenset()
     expressions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     code: dict[str, CodeState] = field(default_factory=dict)
+    fast: bool = False
 
     @property
     def store(self) -> Store:

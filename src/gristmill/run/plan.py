@@ -15,6 +15,7 @@ from gristmill.run.derivation import RULES_CHANGED, load_derivation
 from gristmill.run.estimates import Past, arriving_rows, estimate, past
 from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
+from gristmill.run.layers import WAITING, rests
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
 from gristmill.run.streaming.outbox import check_sinks
@@ -215,6 +216,8 @@ class _Planner:
             self.schemas[node.name] = self._stored_schema(node.name)
             return Step(name=node.name, kind=node.kind, mode="wait", reason=f"waits for {waiting[0]}", rows=rows)
         reason, found = self._reason(node)
+        if reason.startswith(WAITING):
+            return Step(name=node.name, kind=node.kind, mode="reuse", reason=reason, rows=rows)
         mode: Mode = "reuse" if not reason else "train" if node.kind == "model" else found.mode
         if reason == RULES_CHANGED and can_recheck(self.ctx, node, self.snapshot):
             mode = "check"
@@ -248,6 +251,9 @@ class _Planner:
             reason = f"reads {affected[0]}"
         if not reason or node.kind not in ("table", "sql", "step"):
             return reason, _FULL
+        if node.slow and not doubted:
+            resting = rests(self.ctx, self.snapshot, node, compiled.derivation, before)
+            return resting or reason, Way("full", "its slow layer is computed in full")
         if doubted:
             return reason, Way("full", doubted)
         return reason, way(self.ctx, self.snapshot, compiled, before, acting=affected)

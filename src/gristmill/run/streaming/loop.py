@@ -107,7 +107,7 @@ def stream(ctx: Context, flow: Flow) -> Totals:
 def streamed(ctx: Context, select: Sequence[str]) -> tuple[list[Node], list[Node]]:
     """Return the stream sources, and the derived tables that follow from them, inputs first.
 
-    Models and predictions, and what reads them, are left to runs.
+    Models and predictions, tables with a slow layer, and what reads them, are left to runs.
     """
     chosen = ctx.graph.select(select)
     for name in list(chosen) if select else []:
@@ -117,7 +117,7 @@ def streamed(ctx: Context, select: Sequence[str]) -> tuple[list[Node], list[Node
     moving = {node.name for node in sources} | {node.late.table for node in sources if node.late.policy == "side"}
     tables = []
     for node in order:
-        if node.kind in ("table", "sql", "step") and moving.intersection(node.inputs):
+        if node.kind in ("table", "sql", "step") and not node.slow and moving.intersection(node.inputs):
             tables.append(node)
             moving.add(node.name)
     return sources, tables
