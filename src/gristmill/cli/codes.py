@@ -135,6 +135,7 @@ CODES: dict[str, str] = {
     "corrections.",
     "GM-P143": "What a source says of event time, late rows or changes does not go together.",
     "GM-P144": "A table's slow= is no schedule: cron's five fields, and a zone where it is not UTC.",
+    "GM-P145": "A window of event time is declared wrongly.",
     "GM-S001": "The store could not do what was asked. What was committed before is unchanged.",
     "GM-S002": "There is no table, branch, tag or commit of this name.",
     "GM-S003": "What this change relied on was changed by another commit. Run it again on the new state.",
