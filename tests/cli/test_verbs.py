@@ -166,3 +166,15 @@ def test_looking_never_runs_project_code(type_: Type) -> None:
         assert not Path("it-ran").exists(), f"gristmill {' '.join(words)} ran project code"
     run(["run"])
     assert Path("it-ran").exists()
+
+
+def test_sql_over_the_records_of_runs(type_: Type) -> None:
+    type_("run")
+    (row,) = type_("sql", "select status, branch from _runs", "--json").out.splitlines()
+    assert json.loads(row) == {"v": 1, "event": "row", "status": "published", "branch": "main"}
+
+
+def test_a_selected_table_that_waits_says_for_what(type_: Type) -> None:
+    for file in Path("landing").iterdir():
+        file.unlink()
+    assert "nothing has arrived yet for clean.orders (waits for raw.orders)" in type_("run", "clean.orders").err

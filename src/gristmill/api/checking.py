@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gristmill.contracts import Contract
 
 Frame = object
-"""Arrow, Polars, pandas or DuckDB: whatever can be read as an Arrow stream."""
+"""Arrow, Polars, pandas or DuckDB: whatever can be read as an Arrow stream; or the path of a file."""
+_FRAME = "_gristmill_frame"
 
 
 class CheckReport:
@@ -61,10 +62,12 @@ def check(
     name: str = "frame",
     references: Mapping[str, Frame] | None = None,
 ) -> CheckReport:
-    """Check every row of a frame.
+    """Check every row of a frame, or of files.
 
     Args:
-        frame: pandas, Polars (lazy too), Arrow or DuckDB rows, or a list of dicts.
+        frame: pandas, Polars (lazy too), Arrow or DuckDB rows, or a list of dicts; or the path of a file or a
+            pattern of files: Parquet, CSV, JSON, NDJSON or Arrow. What a Parquet footer proves is not read; a row of
+            text that does not fit the others' types is a failure of its own, with its line.
         rules: what must hold: rules from ``gm.rules``, or a contract or the path of one.
         name: what to call the frame in messages, and which table of a contract it is.
         references: other frames by name, for ``references`` rules.
@@ -75,24 +78,43 @@ def check(
     fail        0 <= age <= 150  1 of 2 rows
                 age=200
     """
-    import time
-
-    import duckdb
-
+    from gristmill.api.file_checking import FileRows, load_text, parquet_files, view_parquet
+    from gristmill.contracts import Surroundings
     from gristmill.contracts import check as check_relation
     from gristmill.contracts.sqltext import quote
 
     rules = _rules_of(rules, name)
-    config = {"python_enable_replacements": "false", "enable_external_access": "false"}
-    with duckdb.connect(config=config) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute(f"SET VARIABLE gristmill_run_us = {time.time_ns() // 1000}::BIGINT")
-        _register(connection, "_gristmill_frame", frame)
+    parquet = parquet_files(frame) if isinstance(frame, str | Path) else []
+    with _connection(readable=parquet) as connection:
+        rows = FileRows()
+        if parquet:
+            rows = view_parquet(connection, _FRAME, parquet)
+        elif isinstance(frame, str | Path):
+            rows = load_text(connection, _FRAME, frame)
+        else:
+            _register(connection, _FRAME, frame)
         known = {}
-        for other, rows in (references or {}).items():
-            _register(connection, f"_gristmill_ref_{other}", rows)
+        for other, other_rows in (references or {}).items():
+            _register(connection, f"_gristmill_ref_{other}", other_rows)
             known[other] = quote(f"_gristmill_ref_{other}")
-        return CheckReport(check_relation(connection, "_gristmill_frame", rules, table=name, references=known).findings)
+        near = Surroundings(references=known, known=rows.known, order=rows.origin)
+        found = check_relation(connection, _FRAME, rules, table=name, show=rows.origin, surroundings=near).findings
+        return CheckReport(rows.findings(name, found))
+
+
+def _connection(*, readable: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    """Return an engine that can open only the given files: rules in a contract may hold any SQL."""
+    import time
+
+    import duckdb
+
+    connection = duckdb.connect(config={"python_enable_replacements": "false"})
+    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in readable)
+    connection.execute(f"SET allowed_paths = [{listed}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(f"SET VARIABLE gristmill_run_us = {time.time_ns() // 1000}::BIGINT")
+    return connection
 
 
 def _rules_of(given: Sequence[Rule] | str | Path | Contract, name: str) -> Sequence[Rule]:

@@ -70,6 +70,7 @@ class Definitions:
         rules: Sequence[Rule] = (),
         contract: str | None = None,
         cluster_by: Columns = (),
+        partition_by: Columns = (),
         event_time: str | EventTime | None = None,
         late: Late | None = None,
         changes: Changes | None = None,
@@ -84,6 +85,9 @@ class Definitions:
             rules: what must hold for its rows.
             contract: path of its ODCS document.
             cluster_by: columns by which rows are ordered in files.
+            partition_by: what files are divided by: columns, or terms such as ``day(at)``, ``month(at)``,
+                ``bucket(16, id)`` and ``truncate(4, name)``; a condition then opens only the files that can hold its
+                rows. Where it changes, files that are there move when ``maintain`` runs.
             event_time: for a stream: the column that says when a row was true, or ``gm.event_time(...)``.
             late: for a stream with an event time: ``gm.late.correct()`` (default), ``.side()`` or ``.drop(...)``.
             changes: for a stream with a key: ``gm.changes(...)``, where messages set and delete keys.
@@ -97,6 +101,7 @@ class Definitions:
             rules=tuple(rules),
             contract=contract,
             cluster_by=_columns(cluster_by),
+            partition_by=_columns(partition_by),
             event_time=EventTime(column=event_time) if isinstance(event_time, str) else event_time,
             late=late_policy(name, late),
             changes=changes,
@@ -145,17 +150,12 @@ class Definitions:
         rules: Sequence[Rule] = (),
         contract: str | None = None,
         cluster_by: Columns = (),
+        partition_by: Columns = (),
         slow: str = "",
     ) -> Callable[[F], F]:
-        """Define a table by a function from Ibis tables to an Ibis table.
+        """Define a table by a function from Ibis tables to an Ibis table; the options are those of ``source``, and:
 
         Args:
-            name: its dotted name.
-            reads: what it reads, in the order of the function's parameters.
-            key: columns that identify a row.
-            rules: what must hold for its rows.
-            contract: path of its ODCS document.
-            cluster_by: columns by which rows are ordered in files.
             slow: a schedule, such as ``"0 3 * * *"`` or ``"0 3 * * * Europe/Berlin"``: runs compute the table in full
                 then, and leave it alone in between; ``project.serve(name)`` gives it as of now.
         """
@@ -185,6 +185,7 @@ class Definitions:
                     rules=tuple(rules),
                     contract=contract,
                     cluster_by=_columns(cluster_by),
+                    partition_by=_columns(partition_by),
                     parameters=signature.parameters,
                     slow=slow,
                 )
@@ -204,6 +205,7 @@ class Definitions:
         rules: Sequence[Rule] = (),
         contract: str | None = None,
         cluster_by: Columns = (),
+        partition_by: Columns = (),
         env: Sequence[str] = (),
         files: Sequence[str] = (),
     ) -> Callable[[F], F]:
@@ -235,6 +237,7 @@ class Definitions:
                     rules=tuple(rules),
                     contract=contract,
                     cluster_by=_columns(cluster_by),
+                    partition_by=_columns(partition_by),
                     schema=dict(schema),
                     per=per,
                     rows=signature.rows,
@@ -257,6 +260,7 @@ class Definitions:
         rules: Sequence[Rule] = (),
         contract: str | None = None,
         cluster_by: Columns = (),
+        partition_by: Columns = (),
     ) -> Source:
         """Define a table by one SELECT in DuckDB SQL: the text itself, or the path of a ``.sql`` file."""
         place = place_of_caller(self.root)
@@ -277,6 +281,7 @@ class Definitions:
                 rules=tuple(rules),
                 contract=contract,
                 cluster_by=_columns(cluster_by),
+                partition_by=_columns(partition_by),
             )
         )
         return Source(name)

@@ -14,21 +14,28 @@ if TYPE_CHECKING:
 
 
 def query(kernel: Kernel, snapshot: Snapshot, text: str) -> pa.RecordBatchReader:
-    """Run one SELECT over the tables of ``snapshot``.
+    """Run one SELECT over the tables of ``snapshot``, and over the records of all runs.
 
     Args:
         kernel: what computes; tables become known to it under their names.
         snapshot: where the tables are read.
-        text: one SELECT in DuckDB SQL; tables by dotted name, such as ``raw.flights``.
+        text: one SELECT in DuckDB SQL; tables by dotted name, such as ``raw.flights``. ``_runs``, ``_stages``,
+            ``_findings``, ``_ledgers`` and ``_metrics`` tell of runs (see ``gristmill.run.record_tables``).
 
     Raises NotFound for an unknown table, DefinitionError where the text is not one SELECT.
     """
     from gristmill.engines.kernel import named_tables
+    from gristmill.run.record_tables import record_tables
     from gristmill.store import compute
 
-    known = snapshot.tables(system=True)
+    known, of_runs = snapshot.tables(system=True), record_tables(snapshot.store)
     schemas = {}
     for name in named_tables(text):
+        if name in of_runs:
+            rows = of_runs[name]()
+            kernel.register(name, rows)
+            schemas[name] = rows.schema
+            continue
         if name not in snapshot:
             hint = did_you_mean(name, known) or f"known: {', '.join(snapshot.tables()[:8]) or 'none'}"
             raise NotFound(f"there is no table `{name}` at {snapshot.commit.id[:7]}", hint=hint)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gristmill.connect.json_bulk import columns_of, records_of, see_all
 from gristmill.connect.json_text import Text, strict, texts
 from gristmill.connect.json_types import MisfitError, Seen, converter, finish
 from gristmill.connect.rows import batch_of
@@ -15,11 +16,14 @@ from gristmill.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from gristmill.connect.places import Content
     from gristmill.connect.values import Shape
 
 _ROWS = 65_536
+_BULK = 4_096
+_SINGLY = 64
 
 
 class JsonInference:
@@ -31,19 +35,29 @@ class JsonInference:
 
     def feed(self, content: Content, kind: str, *, unit: str) -> None:
         """Take a whole file into account; values that are no records are left to the reading."""
-        for found in texts(content.blocks(), kind, unit=unit):
-            words: dict[str, list[str]] = {}
-            for text in found:
-                record = _record(text)
-                if not isinstance(record, dict):
-                    continue
-                self.rows += 1
-                for name, value in record.items():
-                    self.columns.setdefault(name, Seen()).see(value)
-                    if type(value) is str and writable(value):
-                        words.setdefault(name, []).append(value)
-            for name, cells in words.items():
-                self.columns[name].see_texts(cells)
+        for block in texts(content.blocks(), kind, unit=unit):
+            for start in range(0, len(block), _BULK):
+                found = block[start : start + _BULK]
+                records = records_of([text.raw for text in found])
+                if records is None:
+                    self._feed_singly(found)
+                else:
+                    self.rows += len(records)
+                    see_all(records, self.columns)
+
+    def _feed_singly(self, found: list[Text]) -> None:
+        words: dict[str, list[str]] = {}
+        for text in found:
+            record = _record(text)
+            if not isinstance(record, dict):
+                continue
+            self.rows += 1
+            for name, value in record.items():
+                self.columns.setdefault(name, Seen()).see(value)
+                if type(value) is str and writable(value):
+                    words.setdefault(name, []).append(value)
+        for name, cells in words.items():
+            self.columns[name].see_texts(cells)
 
 
 def _record(text: Text) -> dict[str, object] | str:
@@ -107,8 +121,20 @@ class JsonRows:
     def __iter__(self) -> Iterator[Chunk]:
         for found in texts(self._content.blocks(), self._kind, unit=self._unit):
             for start in range(0, len(found), _ROWS):
-                yield self._chunk(found[start : start + _ROWS])
+                yield from self._chunks(found[start : start + _ROWS])
         self.digest = self._content.digest
+
+    def _chunks(self, found: list[Text]) -> Iterator[Chunk]:
+        """Read texts together; where something is odd about one, its neighbours singly and the others together."""
+        records = records_of([text.raw for text in found])
+        columns = None if records is None else columns_of(records, self._kinds, self._converters, self._required)
+        if columns is not None:
+            yield self._made(found, columns, np.arange(len(found)), {})
+        elif len(found) <= _SINGLY:
+            yield self._chunk(found)
+        else:
+            for start in range(0, len(found), step := -(-len(found) // 16)):
+                yield from self._chunks(found[start : start + step])
 
     def _chunk(self, found: list[Text]) -> Chunk:
         rejects: dict[int, Reject] = {}
@@ -131,7 +157,12 @@ class JsonRows:
                 rejects.setdefault(index, reject)
         if not fits.all():
             columns = {name: array.filter(fits) for name, array in columns.items()}
-        sound = np.array(kept, dtype=np.int64)[fits]
+        return self._made(found, columns, np.array(kept, dtype=np.int64)[fits], rejects)
+
+    def _made(
+        self, found: list[Text], columns: dict[str, pa.Array], sound: NDArray[np.int64], rejects: dict[int, Reject]
+    ) -> Chunk:
+        """Return a chunk of the columns of those texts that are sound."""
         lines = np.array([text.line for text in found], dtype=np.int64)[sound]
         offsets = np.array([text.offset for text in found], dtype=np.int64)[sound]
         origin = (sound + self.delivered + 1, lines, offsets)

@@ -157,10 +157,9 @@ class _Cutter:
             block = block[bracket + 1 :]
             self._opened = True
         if self._layout == "lines":
-            ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == 10) + 1
-            gaps = np.zeros(len(ends), dtype=np.int64)
-        else:
-            ends, gaps = self._ends(block)
+            end = block.rfind(b"\n") + 1
+            return self._keep(block[end:], final, self._lines(block[:end]))
+        ends, gaps = self._ends(block)
         out: list[Text] = []
         position = 0
         for end, gap in zip(ends.tolist(), gaps.tolist(), strict=True):
@@ -173,6 +172,21 @@ class _Cutter:
             if gap and block[end - 1] == ord("}"):
                 raise DataError("a bracket is closed that was not opened", where=f"{self._unit}:{self.line}")
         return self._keep(block[position:], final, out)
+
+    def _lines(self, block: bytes) -> list[Text]:
+        """Return the values of whole lines, each line's blanks and blank lines left out."""
+        lines = block.split(b"\n")[:-1]
+        sizes = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
+        starts = self._offset + np.cumsum(sizes + 1) - sizes - 1
+        raws = [line.strip(_BLANK) for line in lines]
+        kept = np.fromiter(map(len, raws), dtype=np.int64, count=len(raws))
+        for index in np.flatnonzero(kept < sizes).tolist():
+            starts[index] += len(lines[index]) - len(lines[index].lstrip(_BLANK))
+        numbers = range(self.line, self.line + len(lines))
+        self.line += len(lines)
+        self._offset += len(block)
+        found = list(map(Text, raws, numbers, starts.tolist()))
+        return found if kept.all() else [text for text in found if text.raw]
 
     def _keep(self, rest: bytes, final: bool, out: list[Text]) -> list[Text]:
         self.rest = rest

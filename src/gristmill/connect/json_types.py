@@ -50,6 +50,20 @@ class Seen:
             for inner in value:
                 self.element.see(inner)
 
+    def see_column(self, values: list[object]) -> None:
+        """Take many values into account at once, their texts as ``see_texts`` does."""
+        types = set(map(type, values)) - {type(None)}
+        if types & {dict, list}:
+            for value in values:
+                self.see(value)
+        else:
+            self.kinds |= {_KINDS[found] for found in types}
+            if int in types:
+                whole = [value for value in values if type(value) is int]
+                self.largest = max(self.largest, max(whole), -min(whole) - 1)
+        if str in types:
+            self.see_texts([value for value in values if type(value) is str])
+
     def see_texts(self, texts: list[str]) -> None:
         """Take the texts of a block into account, to tell dates and moments."""
         if texts:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gristmill.connect.json_plain import PlainRows
+from gristmill.connect.json_bulk import columns_of, records_of
 from gristmill.connect.json_read import writable
 from gristmill.connect.json_text import strict
 from gristmill.connect.json_types import MisfitError, Seen, converter, finish
@@ -106,8 +106,7 @@ class Decoder:
         self._kinds = {column.name: column.type for column in shape.columns}
         self._converters = {name: converter(kind) for name, kind in self._kinds.items()}
         self._required = [column.name for column in shape.columns if not column.nullable]
-        plain = codec is json_record and not typed and not self._key and not self._required
-        self._plain = PlainRows(self._kinds) if plain else None
+        self._bulk = codec is json_record and not typed and not self._key
 
     def polled(self, fetched: Fetched) -> Polled:
         """Return the rows of messages, and those that cannot be rows."""
@@ -127,17 +126,17 @@ class Decoder:
 
     def _at_once(self, fetched: Fetched) -> Polled | None:
         """Return the rows of messages that are plain, all of them; None where one is not."""
-        texts = [message.value for message in fetched.messages if not message.problem]
-        if self._plain is None or len(texts) < len(fetched.messages) or not all(type(text) is bytes for text in texts):
+        texts = [message.value for message in fetched.messages if type(message.value) is bytes and not message.problem]
+        if not self._bulk or not texts or len(texts) < len(fetched.messages):
             return None
-        values = self._plain.columns(texts)  # type: ignore[arg-type]
-        if values is None:
+        records = records_of(texts)
+        if records is None:
             return None
-        finished = [finish(column, kind) for column, kind in zip(values, self._kinds.values(), strict=True)]
-        if any(bad for _, bad in finished):
+        columns = columns_of(records, self._kinds, self._converters, set(self._required))
+        if columns is None:
             return None
         fits = np.ones(len(texts), dtype=bool)
-        return self._done(fetched, [array for array, _ in finished], fits, fetched.messages, {})
+        return self._done(fetched, [columns[name] for name in self._kinds], fits, fetched.messages, {})
 
     def _done(
         self,

@@ -71,6 +71,7 @@ class Node:
         rules: rules given in Python, besides those of the contract.
         contract: path of the ODCS document, relative to the project.
         cluster_by: columns by which rows are ordered in files.
+        partition_by: terms by which files are divided.
         schema: column types that a step declares.
         per: what a step looks at when it makes one output: a row, a group (of the key), or the whole table.
         rows: the kind of frame the function takes.
@@ -96,6 +97,7 @@ class Node:
     rules: tuple[Rule, ...] = ()
     contract: str | None = None
     cluster_by: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
     schema: Mapping[str, str] | None = None
     per: Grain = "table"
     rows: Rows = "ibis"

@@ -170,11 +170,11 @@ def attended(
         limit: the largest share that may be set aside; None means the project's.
     """
     most = ctx.settings.run.max_quarantine if limit is None else limit
-    found = [*delivery.found, *(_with_origin(finding, delivery) for finding in findings)]
+    found = [*delivery.found, *(with_origin(finding, delivery) for finding in findings)]
     table = node.name
     changed = [] if delivery.small else _changed_types(table, delivery, most)
     found += changed
-    found += _unfit(table, delivery, {finding.rule.columns[0] for finding in changed})
+    found += unfit(table, delivery, {finding.rule.columns[0] for finding in changed})
     wanted = sum(finding.quarantined for finding in found if (table, finding.rule.code) in ctx.set_aside)
     if not delivery.small:
         found += breaker(table, aside - wanted - sum(finding.failed_rows for finding in changed), total, most)
@@ -253,7 +253,8 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _with_origin(finding: Finding, delivery: Delivery) -> Finding:
+def with_origin(finding: Finding, delivery: Delivery) -> Finding:
+    """Return a finding whose examples say the unit and line they came from, in place of the origin columns."""
     examples = []
     for example in finding.examples:
         values = dict(example.values)
@@ -294,7 +295,7 @@ def _changed_types(table: str, delivery: Delivery, limit: float) -> list[Finding
     return found
 
 
-def _unfit(table: str, delivery: Delivery, told: Collection[str]) -> list[Finding]:
+def unfit(table: str, delivery: Delivery, told: Collection[str] = ()) -> list[Finding]:
     """One finding per reason for which delivered rows could not be typed, columns that are told already apart."""
     groups: dict[str, list[SetAside]] = {}
     for row in delivery.rejects:

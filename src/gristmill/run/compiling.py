@@ -15,12 +15,14 @@ from gristmill.define.expressions import expression
 from gristmill.errors import GristmillError
 from gristmill.run.context import Context, Expression
 from gristmill.run.derivation import Derivation, declared_environment, declared_files, input_tokens, load_derivation
+from gristmill.run.grids import grids_of
 from gristmill.run.rules import checks_digest
 
 if TYPE_CHECKING:
     import ibis
     import pyarrow as pa
 
+    from gristmill.algebra.sums import Grids
     from gristmill.store import View
 
 Schemas = Mapping[str, "pa.Schema"]
@@ -35,7 +37,7 @@ class Compiled:
         derivation: what it is made from.
         expression: the definition in normal form, where it is an Ibis expression.
         sql: the definition under our semantics, where it is SQL.
-        written: the Ibis expression as the user wrote it.
+        written: the Ibis expression as the user wrote it; in normal form where sums count steps of a grid.
     """
 
     node: Node
@@ -66,27 +68,29 @@ def compile_node(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> 
 
 
 def _table(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
-    key = (node.name, repr([(name, str(schemas[name])) for name in node.reads]))
+    grids = grids_of(ctx, node, snapshot)
+    key = (node.name, repr(([(name, str(schemas[name])) for name in node.reads], sorted(grids.items()))))
     made = ctx.expressions.get(key)
     if made is None:
-        made = ctx.expressions[key] = _expression(ctx, node, schemas)
+        made = ctx.expressions[key] = _expression(ctx, node, schemas, grids)
     derivation = _common(ctx, node, snapshot, made.fingerprint, input_tokens(snapshot, made.reads))
     if made.uses_run_time:
         derivation = msgspec.structs.replace(derivation, run_time_us=ctx.run_time_us)
     return Compiled(node, derivation, expression=made.normal, written=made.written)
 
 
-def _expression(ctx: Context, node: Node, schemas: Schemas) -> Expression:
+def _expression(ctx: Context, node: Node, schemas: Schemas, grids: Grids) -> Expression:
     from gristmill import algebra
 
     written = expression(node, schemas, parameters=ctx.parameters_of(node), root=ctx.root)
     try:
+        normal = algebra.normalise(written, grids=grids)
         return Expression(
-            written=written,
-            fingerprint=algebra.fingerprint(written),
+            written=normal if grids else written,
+            fingerprint=algebra.fingerprint(normal),
             reads=dict(algebra.reads(written)),
             uses_run_time=algebra.uses_run_time(written),
-            normal=algebra.normalise(written),
+            normal=normal,
         )
     except GristmillError as error:
         error.where = error.where or str(node.place)
@@ -130,7 +134,7 @@ def _function(ctx: Context, node: Node, snapshot: View) -> Derivation:
 
 def _common(ctx: Context, node: Node, snapshot: View, definition: str, inputs: dict[str, dict[str, str]]) -> Derivation:
     return Derivation(
-        definition=_digest(f"{definition} {node.key} {node.cluster_by}"),
+        definition=_digest(f"{definition} {node.key} {node.cluster_by}" + "".join(f" {t}" for t in node.partition_by)),
         inputs=inputs,
         parameters={name: repr(value) for name, value in ctx.parameters_of(node).items()},
         environment=declared_environment(node),

@@ -21,13 +21,14 @@ from gristmill.model.units import ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Checked, Delivery, check_staged, write_aside
 from gristmill.run.context import Context
 from gristmill.run.deliveries import copied_units, copy_findings, missing_columns, with_new_columns
+from gristmill.run.layout import create, follow_partitions
 from gristmill.run.profiling import judged, profile
 from gristmill.run.rules import write_checks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from gristmill.connect import Found, Shape
+    from gristmill.connect import Found, Reject, Shape
     from gristmill.store import Staged, Store, Transaction, View
 
 
@@ -124,13 +125,12 @@ def land(ctx: Context, tx: Transaction, node: Node, rules: Sequence[Rule], run: 
         shape, refused = with_new_columns(ctx, tx, node, shape, there.fresh)
         if refused:
             return Landed(0, Ledger(), refused)
+        follow_partitions(tx, node)
     else:
         for text in shape.assumptions:
             ctx.listener(Assumed(name=node.name, text=text))
         try:
-            tx.create_table(
-                node.name, table_schema(shape), key=node.key, cluster_by=node.cluster_by, properties={"kind": "source"}
-            )
+            create(tx, node, table_schema(shape), kind="source")
         except DataError as error:
             error.where = error.where or _culprit(ctx, node, there.fresh)
             raise
@@ -287,7 +287,8 @@ class _Reading:
             number = self.numbers[found.name]
             unit_rows = self.node.connector.read(self.ctx.root, found, shape=self.shape, number=number)
             for chunk in unit_rows:
-                self.rejects += [self._reject(found.name, number, reject) for reject in chunk.rejects]
+                for reject in chunk.rejects:
+                    self.rejects.append(reject_aside(self.node.name, found.name, number, reject, run=self.run))
                 rows += chunk.rows.num_rows
                 yield chunk.rows
                 self.ctx.listener(Progress(name=self.node.name, rows=rows, bytes=done, total_bytes=total))
@@ -302,25 +303,24 @@ class _Reading:
                 detail=dict(unit_rows.detail),
             )
 
-    def _reject(self, unit: str, number: int, reject: object) -> SetAside:
-        from gristmill.connect import Reject
 
-        assert isinstance(reject, Reject)
-        raw = reject.raw.decode("utf-8", "backslashreplace")
-        code = f"{reject.reason}:{reject.column}" if reject.column else reject.reason
-        return SetAside(
-            id=quarantine.row_name(self.node.name, unit, reject.record, raw if reject.record is None else ""),
-            table=self.node.name,
-            raw=raw,
-            reasons=(code,),
-            message=reject.message,
-            unit=unit,
-            unit_number=number,
-            record=reject.record,
-            line=reject.line,
-            offset=reject.offset,
-            run=self.run,
-        )
+def reject_aside(table: str, unit: str, number: int, reject: Reject, *, run: str) -> SetAside:
+    """Return a row that could not be typed as a row of quarantine."""
+    raw = reject.raw.decode("utf-8", "backslashreplace")
+    code = f"{reject.reason}:{reject.column}" if reject.column else reject.reason
+    return SetAside(
+        id=quarantine.row_name(table, unit, reject.record, raw if reject.record is None else ""),
+        table=table,
+        raw=raw,
+        reasons=(code,),
+        message=reject.message,
+        unit=unit,
+        unit_number=number,
+        record=reject.record,
+        line=reject.line,
+        offset=reject.offset,
+        run=run,
+    )
 
 
 def _without_duplicates(ctx: Context, tx: Transaction, node: Node, staged: Staged) -> Staged:

@@ -110,8 +110,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def waiting(self) -> list[str]:
-        """Sources for which nothing has arrived yet, each with what did arrive where that holds nothing."""
-        found = [step for step in self.steps if step.mode == "wait" and step.kind == "source"]
+        """Sources for which nothing has arrived yet, each with what did arrive where that holds nothing.
+
+        Where no source is selected, the tables that wait for one.
+        """
+        waits = [step for step in self.steps if step.mode == "wait"]
+        found = [step for step in waits if step.kind == "source"] or waits
         return [step.name if step.reason == NOTHING else f"{step.name} ({step.reason})" for step in found]
 
 

@@ -13,6 +13,7 @@ from gristmill.model.findings import Finding
 from gristmill.run.compiling import declared_schema
 from gristmill.run.context import Context
 from gristmill.run.frames import as_arrow, as_frame, call
+from gristmill.run.grids import grids_of
 from gristmill.run.rechecking import check_stored
 from gristmill.run.registering import register_table
 from gristmill.run.rules import rules_of
@@ -53,17 +54,21 @@ def _evaluate_stored(ctx: Context, snapshot: View, node: Node) -> None:
             raise NotFound(f"`{node.name}` has not landed yet", code="GM-U013", hint="gristmill run lands it")
         register_table(ctx, snapshot, node.name)
     else:
-        evaluate(ctx, node)
+        evaluate(ctx, node, snapshot)
 
 
-def evaluate(ctx: Context, node: Node) -> None:
+def evaluate(ctx: Context, node: Node, snapshot: View | None = None) -> None:
     """Make a derived table known to the kernel under its name, its inputs being known already.
 
-    Expressions and SQL become views, so that conditions reach the inputs; steps are called at once.
+    Expressions and SQL become views, so that conditions reach the inputs; steps are called at once. ``snapshot``
+    tells which broken rules of the inputs people have accepted.
     """
+    from gristmill import algebra
+
     if node.kind == "table":
         schemas = {name: ctx.kernel.schema(f'SELECT * FROM "{name}"') for name in node.reads}
         made = expression(node, schemas, parameters=ctx.parameters_of(node), root=ctx.root)
+        made = algebra.normalise(made, grids=grids_of(ctx, node, snapshot))
         ctx.kernel.register(node.name, ctx.kernel.sql(made, run_time_us=ctx.run_time_us))
     elif node.kind == "sql":
         schemas = {name: ctx.kernel.schema(f'SELECT * FROM "{name}"') for name in node.reads}
@@ -116,7 +121,7 @@ def check_tables(ctx: Context, snapshot: View, names: Sequence[str]) -> list[Fin
     findings: list[Finding] = []
     for name in names:
         node = ctx.graph[name]
-        rules = rules_of(ctx, node, snapshot)
+        rules = rules_of(ctx, node)
         if rules and name in snapshot:
             findings += check_stored(ctx, snapshot, node, rules).findings
     return findings

@@ -32,7 +32,7 @@ def can_recheck(ctx: Context, node: Node, snapshot: View) -> bool:
         return False
     name = quarantine.table_name(node.name)
     aside = name in snapshot and snapshot.table(name).row_count
-    return not aside and not any(rule.on_fail == "quarantine" for rule in rules_of(ctx, node, snapshot))
+    return not aside and not any(rule.on_fail == "quarantine" for rule in rules_of(ctx, node))
 
 
 def needs_recheck(ctx: Context, node: Node, now: View, sides: Sequence[View]) -> bool:
@@ -74,7 +74,7 @@ def recheck(ctx: Context, tx: Transaction, node: Node, run: str) -> tuple[Findin
 
     Returns what was found; the note of the checks is written.
     """
-    rules = rules_of(ctx, node, tx)
+    rules = rules_of(ctx, node)
     result = check_stored(ctx, tx, node, rules)
     delivery = Delivery(units={unit.number: unit for unit in tx.units(node.name).values()})
     if node.kind == "source" and result.set_aside:

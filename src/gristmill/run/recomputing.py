@@ -148,7 +148,7 @@ def _setting_aside(ctx: Context, view: View, node: Node) -> list[Rule]:
     if name in view and view.table(name).row_count:
         for reasons in view.to_arrow(name, columns=["reasons"]).column("reasons").to_pylist():
             codes.update(reasons or ())
-    rules = rules_of(ctx, node, view)
+    rules = rules_of(ctx, node)
     return [
         msgspec.structs.replace(rule, on_fail="quarantine")
         for rule in rules

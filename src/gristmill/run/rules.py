@@ -24,7 +24,7 @@ _LOOKS_ELSEWHERE = ("relationships", "references", "query")
 """Words without one of which a contract cannot look at another table, so that it need not be read to know."""
 
 
-def rules_of(ctx: Context, node: Node, snapshot: View) -> tuple[Rule, ...]:
+def rules_of(ctx: Context, node: Node) -> tuple[Rule, ...]:
     """Return every rule of a node: those of its contract, then Python's; references lead to tables of the project.
 
     Raises DefinitionError where the contract is missing or wrong, with file and line.

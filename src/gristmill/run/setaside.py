@@ -244,9 +244,7 @@ def _replay(
     staged = tx.stage(node.name, table)
     units = {unit.number: unit for unit in tx.units(node.name).values()}
     quiet = _quiet(ctx)
-    checked = check_staged(
-        quiet, tx, node, staged, rules=rules_of(ctx, node, tx), run="", delivery=Delivery(units=units)
-    )
+    checked = check_staged(quiet, tx, node, staged, rules=rules_of(ctx, node), run="", delivery=Delivery(units=units))
     by_place = {(row.unit_number, row.record): row for row in rows}
     broken = {(row.unit_number, row.record): row for row in checked.aside}
     blocked = [finding for finding in checked.findings if finding.blocks and finding.rule.kind != "max_quarantine"]

@@ -147,7 +147,7 @@ def _land(ctx: Context, tx: Transaction, node: Node, step: Step, run: str, progr
     if step.mode != "land":
         return "reuse", step.reason, step.rows, False
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=step.mode, reason=step.reason))
-    landed = (land_stream if is_stream(node) else land)(ctx, tx, node, rules_of(ctx, node, tx), run)
+    landed = (land_stream if is_stream(node) else land)(ctx, tx, node, rules_of(ctx, node), run)
     progress.findings += landed.findings
     progress.ledgers[node.name] = landed.ledger
     if not landed.ok:
@@ -234,7 +234,7 @@ def _follow(
     """Bring a table up to date by its inputs' changes; None where only a full computation can tell."""
     node = compiled.node
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=found.mode, reason=reason))
-    followed = follow(ctx, tx, compiled, found, before, rules_of(ctx, node, tx))
+    followed = follow(ctx, tx, compiled, found, before, rules_of(ctx, node))
     if followed is None:
         return None
     findings = (*followed.findings, *followed_share(ctx, run, tx, compiled))
@@ -266,7 +266,7 @@ def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progre
         rows = predict(ctx, tx, compiled)
         _note(tx, compiled, {}, clean=False)
         return rows
-    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node, tx), run)
+    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node), run)
     progress.findings += computed.findings
     if not computed.ok:
         progress.broken.add(node.name)

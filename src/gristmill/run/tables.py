@@ -15,6 +15,7 @@ from gristmill.run.checking import Delivery, check_staged, replace_aside
 from gristmill.run.compiling import Compiled, declared_schema
 from gristmill.run.context import Context
 from gristmill.run.history import history_schema, history_sql
+from gristmill.run.layout import create, evolve
 from gristmill.run.partials import drop_partials, forget_partials, stage_partials
 from gristmill.run.profiling import judged, profile
 from gristmill.run.registering import register_table
@@ -102,6 +103,7 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[St
             with engine_errors():
                 stage_partials(ctx, tx, node.name, states)
         except DataError:  # partial results have 38 digits; the table itself may do without them
+            forget_partials(ctx, node.name, states)
             tx.tree, states = tree, ()
             drop_partials(tx, node.name)
             assert compiled.expression is not None
@@ -143,13 +145,8 @@ def _partials_and_sql(ctx: Context, compiled: Compiled) -> tuple[tuple[State, ..
 
 
 def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:
-    """Create the table, or bring its schema and key in line with the definition."""
-    from gristmill.model.changes import SetKey
-
+    """Create the table, or bring its schema, key and partitions in line with the definition."""
     if node.name not in tx:
-        properties = {"kind": "derived"}
-        tx.create_table(node.name, schema, key=node.key, cluster_by=node.cluster_by, properties=properties)
+        create(tx, node, schema, kind="derived")
     else:
-        tx.evolve(node.name, schema, replace=True)
-        if tx.table(node.name).key != node.key:
-            tx.alter(node.name, SetKey(node.key))
+        evolve(tx, node, schema)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from gristmill.model.schema import (
     widens,
 )
 from gristmill.store import inline
+from gristmill.store.floats import Floats
 from gristmill.store.kept import WRITTEN_ROWS, keep_written
 from gristmill.store.leases import lease
 from gristmill.store.objects import ColumnStats, data_path
@@ -160,7 +161,7 @@ def write_batches(
     arrow = with_field_ids(fields)
     writer: pq.ParquetWriter | None = None
     path = out.temporary(".parquet")
-    rows, nans = 0, dict.fromkeys(_floats(fields), 0)
+    floats, rows = Floats(fields), 0
     try:
         for group in _groups(batches):
             table = pa.Table.from_batches(group)
@@ -168,18 +169,21 @@ def write_batches(
                 # Parquet has no file without columns, so rows of nothing but nulls are ids to be given.
                 table = pa.Table.from_arrays([pa.nulls(table.num_rows, pa.int64())] * 2, schema=arrow)
             table = table.select([f.name for f in fields])
+            seen = floats.nans_of(table)
+            full = writer is not None and (rows >= FILE_ROWS or path.stat().st_size >= FILE_BYTES)
+            if writer is not None and (full or not floats.fit(seen)):
+                writer.close()
+                yield _finish(out, path, schema, ids, floats.nans, floats.nulls)
+                writer, path, rows, floats = None, out.temporary(".parquet"), 0, Floats(fields)
             if writer is None:
-                writer = pq.ParquetWriter(path, arrow, compression=codec, store_schema=False)
+                told = floats.begin(seen, arrow)
+                writer = pq.ParquetWriter(path, arrow, compression=codec, store_schema=False, write_statistics=told)
             writer.write_table(table.cast(arrow), row_group_size=ROW_GROUP)
             rows += table.num_rows
-            _count_nans(table, fields, nans)
-            if rows >= FILE_ROWS or path.stat().st_size >= FILE_BYTES:
-                writer.close()
-                yield _finish(out, path, schema, ids, nans)
-                writer, path, rows, nans = None, out.temporary(".parquet"), 0, dict.fromkeys(nans, 0)
+            floats.count(table, seen)
         if writer is not None:
             writer.close()
-            done = _finish(out, path, schema, ids, nans)
+            done = _finish(out, path, schema, ids, floats.nans, floats.nulls)
             if rows <= WRITTEN_ROWS and rows == table.num_rows:
                 keep_written(out.folder / done.path, table)
             yield done
@@ -207,18 +211,6 @@ def _file_fields(schema: Schema, ids: bool) -> tuple[Field, ...]:
     return (*fields, *IDENTITY) if ids or not fields else fields
 
 
-def _floats(fields: tuple[Field, ...]) -> list[int]:
-    return [field.id for field in fields if field.type in ("float", "double")]
-
-
-def _count_nans(table: pa.Table, fields: tuple[Field, ...], nans: dict[int, int]) -> None:
-    import pyarrow.compute as pc
-
-    for field in fields:
-        if field.id in nans:
-            nans[field.id] += pc.sum(pc.is_nan(table.column(field.name))).as_py() or 0
-
-
 def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
     """Yield batches gathered to row groups: at most `ROW_GROUP` rows, and about `GROUP_BYTES` of memory."""
     held: list[pa.RecordBatch] = []
@@ -238,18 +230,22 @@ def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]
         yield held
 
 
-def _finish(out: Output, path: Path, schema: Schema, ids: bool, nans: dict[int, int]) -> Written:
+def _finish(
+    out: Output, path: Path, schema: Schema, ids: bool, nans: Mapping[int, int], nulls: Mapping[int, int]
+) -> Written:
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
     digest = blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).digest()
     fields = _file_fields(schema, ids)
+    stats = footer_stats(metadata, fields, nans)
+    stats |= {field_id: msgspec.structs.replace(stats[field_id], nulls=n) for field_id, n in nulls.items()}
     written = Written(
         hash=digest,
         nonce=out.nonce(),
         rows=metadata.num_rows,
         size=path.stat().st_size,
-        stats=footer_stats(metadata, fields, nans),
+        stats=stats,
         schema=schema,
         stored_ids=fields[-1:] == IDENTITY[-1:],
     )
@@ -287,7 +283,7 @@ def write_query(
         written = con.execute(f"COPY (SELECT {names} FROM ({sql}){by}) TO {text(str(folder))} ({options})").fetchall()
         for row in written:
             if row[1]:
-                yield _finish(out, Path(row[0]), schema, ids, _copy_nans(row[4], fields))
+                yield _finish(out, Path(row[0]), schema, ids, _copy_nans(row[4], fields), {})
     except (OSError, duckdb.IOException) as error:
         raise disk_error(error, folder) from error
     finally:

@@ -98,10 +98,12 @@ def lay_out(tx: Transaction, name: str) -> bool:
 
 
 def poor_files(tx: Transaction, state: TableObject) -> list[DataFile]:
-    """Return the files that are worth writing anew: small, partly dead, or overlapping where they should not."""
+    """Return the files that are worth writing anew: small, partly dead, divided by what the table no longer is, or
+    overlapping where they should not."""
     files = sorted(live_files(tx.pending.get, state), key=lambda file: file.first_row_id)
     dead = [file for file in files if file.dead * DEAD >= file.rows]
-    poor = {file.first_row_id: file for file in dead}
+    moved = [file for file in files if file.kind != INLINE and file.spec != state.spec]
+    poor = {file.first_row_id: file for file in (*dead, *moved)}
     groups: dict[Group, list[DataFile]] = {}
     for file in files:
         groups.setdefault(group_of(file), []).append(file)

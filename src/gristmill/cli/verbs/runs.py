@@ -14,7 +14,12 @@ from gristmill.cli.options import json_option, open_store, project_options
 @project_options
 @json_option
 def command(limit: int, folder: Path | None, environment: str | None, as_json: bool) -> None:
-    """List runs, newest first, with what became of each."""
+    r"""List runs, newest first, with what became of each.
+
+    
+    gristmill sql "select name, sum(wall_s) from _stages group by 1" asks their records in SQL;
+    _runs, _findings, _ledgers and _metrics are there too.
+    """
     from gristmill.cli.output import columns, emit_struct, when
     from gristmill.run.records import history
 

@@ -19,6 +19,7 @@ from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Delivery, breaker, check_staged, write_aside
 from gristmill.run.context import Context
 from gristmill.run.landing import Landed, assert_balanced, shape_path, table_schema, unit_numbers
+from gristmill.run.layout import create, follow_partitions
 from gristmill.run.rules import contract_of, write_checks
 from gristmill.run.streaming.deciding import decide, remember_gone
 from gristmill.run.streaming.event_times import FLOOR, NEWEST, Judged, judge, watermark
@@ -130,7 +131,9 @@ def _ensure_table(tx: Transaction, batch: Batch) -> None:
     node, schema = batch.node, table_schema(batch.shape)
     properties = {"kind": "source"}
     if node.name not in tx:
-        tx.create_table(node.name, schema, key=node.key, cluster_by=node.cluster_by, properties=properties)
+        create(tx, node, schema, kind="source")
+    else:
+        follow_partitions(tx, node)
     if node.late.policy == "side" and node.late.table not in tx:
         tx.create_table(node.late.table, schema, cluster_by=node.cluster_by, properties=properties)
 

@@ -291,7 +291,7 @@ class _Stream:
         findings: list[Finding] = []
         changed = set()
         for inlet in busy:
-            landed = land_batch(ctx, tx, inlet.batch(), rules_of(ctx, inlet.node, tx), "stream")
+            landed = land_batch(ctx, tx, inlet.batch(), rules_of(ctx, inlet.node), "stream")
             findings += landed.findings
             changed |= {inlet.node.name, inlet.node.late.table}
         progress = Progress()

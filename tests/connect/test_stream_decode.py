@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.connect.json_plain import PlainRows
 from gristmill.connect.stream_decode import Decoder, json_record
 from gristmill.connect.stream_values import Fetched, Message
 from gristmill.connect.values import Column, Shape
@@ -19,7 +18,7 @@ def both(texts: list[bytes]) -> tuple[object, object]:
     messages = [Message(number, text, line=number, offset=number) for number, text in enumerate(texts)]
     fetched = Fetched("p", messages, {"next": "1"}, 0, 1)
     quick, slow = Decoder(SHAPE, json_record), Decoder(SHAPE, json_record)
-    slow._plain = None
+    slow._bulk = False
     return quick.polled(fetched), slow.polled(fetched)
 
 
@@ -80,13 +79,3 @@ def test_together_is_one_by_one(rows: list[dict[str, object]], odd: list[dict[st
 def test_what_is_odd_is_told_as_before(text: bytes) -> None:
     quick, slow = both([b'{"n": 1, "x": 1.5, "s": "a", "b": true}', text])
     assert repr(quick) == repr(slow)
-
-
-def test_a_repeated_name_is_seen_among_whole_rows() -> None:
-    plain = PlainRows({"s": "string"})
-    assert plain.columns([b'{"s": "a"}', b'{"s": "b"}']) == [["a", "b"]]
-    assert plain.columns([b'{"s": "a"}', b'{"s": "b", "s": "c"}']) is None
-
-
-def test_nested_columns_are_left_alone() -> None:
-    assert PlainRows({"s": "list<item: int64>"}).columns([b'{"s": [1]}']) is None

@@ -1,0 +1,85 @@
+"""Records read together are those read one by one, whatever stands among them."""
+
+import json
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from gristmill import connect
+from gristmill.connect import json_read
+from gristmill.connect.json_bulk import records_of
+
+ODD = [
+    '{"id": 1, "id": 2}', '{"id": 1, "in": {"a": 1, "a": 2}}', "[1]", "{", '{"id": NaN}', '{"id": 1e999}',
+    '{"unknown": 1}', '{"": 1}', '{"id": "seven"}', '{"id": 123456789012345678901}', '{"x": 9007199254740993}',
+    r'{"s": "\ud800"}', r'{"s": "a\": \\"}', '{"s": null, "id": null}', r'{"s": "{\"a\": 1}"}', "  ",
+    '{"when": "soon"}',
+    '{"in": {"a": 1, "b": "c"}}', '{"in": {"b": 7}}', '{"in": {"c": 7}}', '{"many": [1, 2.5]}', "3 4",
+]  # fmt: skip
+
+
+def written(folder: Path, *, seed: int, odd: float, layout: str) -> Path:
+    rng = random.Random(seed)
+    plain = [
+        json.dumps(
+            {"id": i, "x": rng.random(), "s": rng.choice(["a", 'q":', "ü", "\\"]), "when": f"2024-05-{i % 28 + 1:02d}"}
+            | ({"in": {"a": i, "b": "t"}} if i % 5 == 0 else {})
+            | ({"many": [i, i + 1]} if i % 7 == 0 else {}),
+            ensure_ascii=i % 2 == 0,
+        )
+        for i in range(1500)
+    ]
+    lines = [rng.choice(ODD) if rng.random() < odd else line for line in plain]
+    path = folder / f"t.{'json' if layout == 'array' else 'ndjson'}"
+    if layout == "array":
+        lines = [line for line in lines if line.strip() and line != "{"]
+        path.write_text("[" + ",\n ".join(lines) + "]")
+    else:
+        path.write_text("\n".join(lines))
+    return path
+
+
+def read(path: Path) -> tuple[pa.Table, list[object], object]:
+    source = connect.files(path.name)
+    found = source.discover(path.parent, {})
+    shape = source.infer(path.parent, found)
+    rows = source.read(path.parent, found[0], shape=shape, number=1)
+    chunks = list(rows)
+    rejects = [reject for chunk in chunks for reject in chunk.rejects]
+    return pa.Table.from_batches([chunk.rows for chunk in chunks]).combine_chunks(), rejects, (shape, rows.delivered)
+
+
+@pytest.mark.parametrize("layout", ["lines", "array"])
+@pytest.mark.parametrize(("seed", "odd"), [(1, 0.0), (2, 0.002), (3, 0.01), (4, 0.3)])
+def test_together_and_singly_are_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, odd: float, layout: str
+) -> None:
+    path = written(tmp_path, seed=seed, odd=odd, layout=layout)
+    rows, rejects, figures = read(path)
+    monkeypatch.setattr(json_read, "records_of", lambda raws: None)
+    one_rows, one_rejects, one_figures = read(path)
+    assert rows.equals(one_rows)
+    assert rejects == one_rejects
+    assert figures == one_figures
+    assert rejects or odd < 0.3
+
+
+def test_numbers_are_those_of_the_standard_library() -> None:
+    rng = random.Random(5)
+    texts = [f"{rng.uniform(-1, 1) * 10.0 ** rng.randint(-320, 308):.{rng.randint(1, 30)}e}" for _ in range(2000)]
+    found = records_of([f'{{"x": {text}}}'.encode() for text in texts])
+    assert found is not None
+    assert [row["x"] for row in found] == [json.loads(text) for text in texts]
+
+
+@pytest.mark.parametrize("text", [text for text in ODD if text.strip()])
+def test_what_is_read_together_is_strict(text: str) -> None:
+    found = records_of([b'{"id": 1}', text.encode()])
+    try:
+        value = json_read.strict(text.encode())
+    except ValueError:
+        assert found is None
+    else:
+        assert found is None or found[1] == value
