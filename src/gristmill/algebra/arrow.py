@@ -54,6 +54,10 @@ def from_arrow(dtype: pa.DataType) -> dt.DataType:
         return dt.Struct({field.name: from_arrow(field.type) for field in dtype})
     if pa.types.is_map(dtype):
         return dt.Map(from_arrow(dtype.key_type), from_arrow(dtype.item_type))
+    if isinstance(dtype, pa.UuidType):
+        return dt.uuid
+    if pa.types.is_fixed_size_binary(dtype):
+        return dt.binary
     text = str(dtype).removeprefix("large_").removesuffix("_view").split("[")[0]
     found = _PLAIN.get(text)
     if found is None:
@@ -80,7 +84,9 @@ def to_arrow(dtype: dt.DataType) -> pa.DataType:
             return pa.struct([pa.field(name, to_arrow(t)) for name, t in dtype.items()])
         case dt.Map():
             return pa.map_(to_arrow(dtype.key_type), to_arrow(dtype.value_type))
-        case dt.UUID() | dt.JSON():
+        case dt.UUID():
+            return pa.uuid()
+        case dt.JSON():
             return pa.string()
     text = _TEXTS.get(dtype if dtype.nullable else dtype.copy(nullable=True))
     if text is not None:

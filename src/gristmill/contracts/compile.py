@@ -95,7 +95,7 @@ class _Table:
             found.append(rules.columns(names, **self.spot.options(rows=False)))
         if key:
             first = min((spot for _, spot in columns if spot.value.get("primaryKey")), key=lambda spot: spot.line())
-            keep = str(custom(value, "keepDuplicates") or "none")
+            keep = custom(value, "keepDuplicates")
             found.append(rules.not_null(*key, **first.options()))
             found.append(first.checked(lambda: rules.unique(*key, keep=keep, **first.options())))  # type: ignore[arg-type]
         for name, spot in columns:

@@ -41,7 +41,7 @@ def unique_parts(rule: Rule, types: Types) -> tuple[str, str]:
 def unique_condition(rule: Rule, types: Types, around: Around) -> str:
     """Return SQL that is true for a row that has a double, or for those that lose where one is kept."""
     own, limited = unique_parts(rule, types)
-    keep = rule.parameters.get("keep")
+    keep = rule.parameters.get("keep") or ("first" if rule.on_fail == "quarantine" else None)
     if keep and around.order:
         place = ", ".join(quote(name) for name in around.order)
         direction = "DESC" if keep == "last" else "ASC"
@@ -54,6 +54,12 @@ def unique_condition(rule: Rule, types: Types, around: Around) -> str:
         return f"({bad} OR {_stored(own, limited, around)})" if keep == "first" else bad
     doubled = f"SELECT {own} FROM {around.relation} WHERE {limited} GROUP BY {own} HAVING count(*) > 1"
     return f"({limited}) AND (({own}) IN ({doubled}) OR {_stored(own, limited, around)})"
+
+
+def outdone_condition(rule: Rule, types: Types, came: str) -> str:
+    """Return SQL that is true for a row that loses to one of ``came``, where the last of equal rows is right."""
+    own, limited = unique_parts(rule, types)
+    return f"({limited}) AND ({own}) IN (SELECT {own} FROM {came} WHERE {limited})"
 
 
 def _stored(own: str, limited: str, around: Around) -> str:

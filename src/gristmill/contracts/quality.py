@@ -178,7 +178,7 @@ def _row_rules(item: Spot, metric: str, names: Sequence[str], arguments: Mapping
         nulls = "missingValues" not in arguments or None in words
         return [rules.not_missing(name, words, nulls=nulls, **options) for name in names]
     if metric == "duplicateValues":
-        keep = str(custom(item.value, "keepDuplicates") or "none")
+        keep = custom(item.value, "keepDuplicates")
         return [item.checked(lambda: rules.unique(*names, keep=keep, **options))]  # type: ignore[arg-type]
     valid = arguments.get("validValues", item.value.get("validValues"))
     found = [rules.one_of(name, _scalars(valid), **options) for name in names if isinstance(valid, list)]

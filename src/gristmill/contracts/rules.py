@@ -185,16 +185,26 @@ def condition(sql: str, **options: Unpack[Options]) -> Rule:
     return made("condition", [], {"sql": sql}, options, dimension="consistency")
 
 
-def unique(*columns: str, keep: Literal["none", "first", "last"] = "none", **options: Unpack[Options]) -> Rule:
+def unique(*columns: str, keep: Literal["none", "first", "last"] | None = None, **options: Unpack[Options]) -> Rule:
     """No two rows agree in all of the columns; rows with a null in one of them are not compared.
 
     Args:
         columns: the columns, or none for whole rows.
-        keep: which of several equal rows is right: none of them, the first or the last in the order of delivery.
+        keep: which of several equal rows is right, in the order of delivery: the ``first``, the ``last``, or ``none``
+            of them. A rule that sets rows aside keeps the first unless told otherwise; the others, none.
         options: what every rule takes.
+
+    Raises DefinitionError where rows are to be set aside and none kept: which ones would go would depend on what came
+    together.
     """
-    if keep not in ("none", "first", "last"):
+    if keep not in (None, "none", "first", "last"):
         raise DefinitionError(f"`keep` cannot be {keep!r}", code="GM-C011", hint="none, first or last")
+    if options.get("on_fail") == "quarantine":
+        if keep == "none":
+            raise DefinitionError(
+                "of equal rows that are set aside one must be kept", code="GM-C011", hint="keep='first' or keep='last'"
+            )
+        keep = keep or "first"
     return made("unique", columns, {"keep": None if keep == "none" else keep}, options, dimension="uniqueness")
 
 

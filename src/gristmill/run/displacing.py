@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gristmill.contracts import CheckResult
+from gristmill.contracts.kinds import describe
+from gristmill.contracts.pass_kinds import outdone_condition
 from gristmill.contracts.quarantine import SetAside
+from gristmill.contracts.scan import types_of
 from gristmill.define import Node
+from gristmill.model.findings import Finding
 from gristmill.model.predicates import And, Compare, In, Or, Predicate
+from gristmill.model.rules import Rule
 from gristmill.model.units import ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
-from gristmill.run.checking import write_aside
+from gristmill.run.checking import Delivery, aside_rows, write_aside
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
-    from gristmill.store import Transaction
+    from gristmill.store import Staged, Transaction
+
+_CAME = "_gristmill_came_in"
 
 
 def displace(ctx: Context, tx: Transaction, node: Node, rows: Sequence[SetAside]) -> None:
@@ -30,6 +38,47 @@ def displace(ctx: Context, tx: Transaction, node: Node, rows: Sequence[SetAside]
     write_aside(tx, node.name, rows)
     units = tx.units(node.name)
     tx.put_units(node.name, {name: _moved(unit, places) for name, unit in units.items()})
+
+
+def displace_outdone(
+    ctx: Context,
+    tx: Transaction,
+    node: Node,
+    rules: Sequence[Rule],
+    *,
+    came: Staged,
+    stored: str | None,
+    run: str,
+) -> None:
+    """Move stored rows into quarantine that lose to rows which have come: where of equal rows the last is right.
+
+    Without this it would depend on what came together which of them is in the table.
+
+    Args:
+        ctx: the run.
+        tx: where the rows that came are written already, and the ledgers of their units.
+        node: the source.
+        rules: its rules.
+        came: the rows that came.
+        stored: relation of the rows that were there before and stay.
+        run: name of the run, for rows set aside.
+    """
+    last = [rule for rule in rules if rule.kind == "unique" and rule.parameters.get("keep") == "last"]
+    last = [rule for rule in last if rule.on_fail == "quarantine"]
+    if not last or stored is None or not came.row_count:
+        return
+    from gristmill.store import compute
+
+    connection = ctx.kernel.connection
+    compute.register(connection, _CAME, came.scan)
+    types = types_of(connection, stored)
+    conditions = tuple((rule, outdone_condition(rule, types, f'"{_CAME}"')) for rule in last)
+    findings = tuple(
+        Finding(table=node.name, rule=rule, outcome="warn", expected=describe(rule)) for rule, _ in conditions
+    )
+    units = {unit.number: unit for unit in tx.units(node.name).values()}
+    result = CheckResult(node.name, findings, conditions)
+    displace(ctx, tx, node, aside_rows(ctx, result, stored, node, Delivery(units=units), run))
 
 
 def at_places(places: Mapping[int, Sequence[int]]) -> Predicate:

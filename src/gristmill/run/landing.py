@@ -21,6 +21,7 @@ from gristmill.model.units import ORIGIN_RECORD, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Checked, Delivery, check_staged, write_aside
 from gristmill.run.context import Context
 from gristmill.run.deliveries import copied_units, copy_findings, missing_columns, with_new_columns
+from gristmill.run.displacing import displace_outdone
 from gristmill.run.layout import create, follow_partitions
 from gristmill.run.profiling import judged, profile
 from gristmill.run.rules import write_checks
@@ -191,6 +192,7 @@ def _land_units(
         assert_balanced(node.name, unit)
         ctx.listener(UnitLanded(source=node.name, unit=unit.name, ledger=unit.ledger))
     tx.put_units(node.name, without_old_sets({**known, **landed}))
+    displace_outdone(ctx, tx, node, rules, came=kept, stored=delivery.stored, run=reading.run)
     tx.put_document(shape_path(node.name), msgspec.json.encode(shape, order="deterministic"))
     write_checks(ctx, tx, node)
     total = sum((unit.ledger for unit in landed.values()), Ledger())

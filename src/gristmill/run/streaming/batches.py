@@ -18,6 +18,7 @@ from gristmill.model.rules import Rule
 from gristmill.model.units import ORIGIN_COLUMNS, ORIGIN_UNIT, Ledger, Unit
 from gristmill.run.checking import Delivery, breaker, check_staged, write_aside
 from gristmill.run.context import Context
+from gristmill.run.displacing import displace_outdone
 from gristmill.run.landing import Landed, assert_balanced, shape_path, table_schema, unit_numbers
 from gristmill.run.layout import create, follow_partitions
 from gristmill.run.rules import contract_of, write_checks
@@ -115,6 +116,7 @@ def land_batch(ctx: Context, tx: Transaction, batch: Batch, rules: Sequence[Rule
     for unit in units.values():
         assert_balanced(node.name, unit)
     tx.set_units(node.name, units)
+    displace_outdone(ctx, tx, node, rules, came=checked.staged, stored=delivery.stored, run=run)
     _write_state(tx, batch, {**known, **units}, state)
     tx.put_document(shape_path(node.name), msgspec.json.encode(batch.shape, order="deterministic"))
     write_checks(ctx, tx, node)
