@@ -18,10 +18,14 @@ from gristmill._version import __version__
 
 if TYPE_CHECKING:
     from gristmill.algebra import asof_join as asof_join
+    from gristmill.algebra import cumulate as cumulate
     from gristmill.algebra import hash as hash
+    from gristmill.algebra import hop as hop
     from gristmill.algebra import row_random as row_random
     from gristmill.algebra import run_time as run_time
+    from gristmill.algebra import sessions as sessions
     from gristmill.algebra import split as split
+    from gristmill.algebra import tumble as tumble
     from gristmill.api.checking import check as check
     from gristmill.api.expressions import ibis_connection as ibis_connection
     from gristmill.api.project import Project as Project
@@ -50,10 +54,12 @@ _HOME = {
     "Store": "gristmill.api.stores",
     "changes": "gristmill.define",
     "check": "gristmill.api.checking",
+    "cumulate": "gristmill.algebra",
     "event_time": "gristmill.define",
     "files": "gristmill.connect",
     "frame": "gristmill.connect",
     "hash": "gristmill.algebra",
+    "hop": "gristmill.algebra",
     "http": "gristmill.connect",
     "ibis_connection": "gristmill.api.expressions",
     "kafka": "gristmill.connect",
@@ -66,9 +72,11 @@ _HOME = {
     "row_random": "gristmill.algebra",
     "rules": "gristmill.contracts",
     "run_time": "gristmill.algebra",
+    "sessions": "gristmill.algebra",
     "split": "gristmill.algebra",
     "tail": "gristmill.connect",
     "track": "gristmill.api.tracking",
+    "tumble": "gristmill.algebra",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]

@@ -10,7 +10,7 @@ import pytest
 from gristmill.errors import Corrupt
 from gristmill.model.changes import AddColumn, DropColumn, RenameColumn, WidenColumn
 from gristmill.model.predicates import Compare
-from gristmill.store import Store, frames, open_store
+from gristmill.store import Store, frames, kept, open_store
 
 WIDE = pa.schema([("id", pa.int32()), ("name", pa.string()), ("a.b", pa.float32()), ("tags", pa.list_(pa.int32()))])
 
@@ -55,13 +55,14 @@ def test_the_engine_reads_the_same(store: Store, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_kept_stays_within_its_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = frames._Kept()
-    monkeypatch.setattr(frames, "_kept", kept)
-    monkeypatch.setattr(frames, "KEPT", 40_000)
+    made = kept._Kept()
+    monkeypatch.setattr(frames, "kept", made)
+    monkeypatch.setattr(kept, "kept", made)
+    monkeypatch.setattr(kept, "KEPT", 40_000)
     grown(store)
     for _ in range(3):
         assert store.snapshot("main").to_arrow("t", where=Compare("id", ">=", 0)).num_rows == 1191
-    assert kept._size <= 40_000 or len(kept._held) == 1
+    assert made._size <= 40_000 or len(made._held) == 1
 
 
 def test_damage_is_still_named(tmp_path: Path) -> None:
@@ -70,5 +71,5 @@ def test_damage_is_still_named(tmp_path: Path) -> None:
         for file in (store.path / "data").rglob("*.parquet"):
             file.write_bytes(b"nothing of use")
     with open_store(tmp_path / "s") as store, pytest.raises(Corrupt, match="damaged"):
-        frames._kept._held.clear()
+        kept.kept._held.clear()
         store.snapshot("main").to_arrow("t")

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from gristmill.algebra.runtime import run_time as run_time
     from gristmill.algebra.runtime import uses_run_time as uses_run_time
     from gristmill.algebra.sums import Grid as Grid
+    from gristmill.algebra.time_windows import cumulate as cumulate
+    from gristmill.algebra.time_windows import hop as hop
+    from gristmill.algebra.time_windows import sessions as sessions
+    from gristmill.algebra.time_windows import tumble as tumble
     from gristmill.algebra.witnesses import Witness as Witness
     from gristmill.algebra.witnesses import rows_name as rows_name
     from gristmill.algebra.witnesses import witness as witness
@@ -41,6 +45,7 @@ _HOME = {
     "Witness": "witnesses",
     "arrow_schema": "arrow",
     "asof_join": "asof",
+    **dict.fromkeys(("cumulate", "hop", "sessions", "tumble"), "time_windows"),
     "hash": "hashing",
     "row_random": "hashing",
     "run_time": "runtime",

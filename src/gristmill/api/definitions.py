@@ -151,11 +151,21 @@ class Definitions:
         contract: str | None = None,
         cluster_by: Columns = (),
         partition_by: Columns = (),
+        slow: str = "",
     ) -> Callable[[F], F]:
-        """Define a table by a function from Ibis tables to an Ibis table; the options are those of ``source``."""
+        """Define a table by a function from Ibis tables to an Ibis table; the options are those of ``source``, and:
+
+        Args:
+            slow: a schedule, such as ``"0 3 * * *"`` or ``"0 3 * * * Europe/Berlin"``: runs compute the table in full
+                then, and leave it alone in between; ``project.serve(name)`` gives it as of now.
+        """
 
         def decorate(function: F) -> F:
             names, place = _names(reads), place_of(function, self.root)
+            if slow:
+                from gristmill.run.layers import moments
+
+                next(moments(slow, 0, where=str(place)))
             signature = check_signature(function, tables=names, place=place)
             if signature.rows != "ibis":
                 raise DefinitionError(
@@ -177,6 +187,7 @@ class Definitions:
                     cluster_by=_columns(cluster_by),
                     partition_by=_columns(partition_by),
                     parameters=signature.parameters,
+                    slow=slow,
                 )
             )
             return _named(function, name)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from gristmill.run.context import Context
     from gristmill.run.execute import Request
     from gristmill.run.plan import Plan
+    from gristmill.run.serving import Served
+    from gristmill.run.streaming.replaying import Replayed
     from gristmill.store import Store
 
 _HEADROOM_BYTES = 192 * 2**20
@@ -283,6 +285,60 @@ class Project(Definitions, Follows, Proves):
         )
         with self.context(parameters=params, listener=listener) as ctx:
             return stream(ctx, flow).rows
+
+    def replay_stream(
+        self,
+        select: Sequence[str] = (),
+        *,
+        on: str | None = None,
+        sources: bool = False,
+        swap: bool = False,
+        params: Mapping[str, object] | None = None,
+        listener: Listener = silent,
+    ) -> Replayed:
+        """Build what follows from streams again on a branch (``replay/`` and the name of ``on``), and compare.
+
+        Sinks get nothing of it before it is swapped in. A replay that was cut off goes on where it was.
+
+        Args:
+            select: selectors of tables, with what they need; empty means all that follow from a stream.
+            on: the branch.
+            sources: whether to read the sources again, from the earliest that they hold, rather than the stored rows.
+            swap: whether to swap the result in, as one commit that holds what others committed meanwhile too.
+            params: values for keyword parameters of definitions.
+            listener: takes the events as they happen.
+
+        Raises:
+            CheckFailed: a check said no; ``on`` is unchanged.
+            Stale: ``on`` kept moving.
+        """
+        from gristmill.run.streaming.replaying import Replay, replay
+
+        asked = Replay(on=self.branch(on), select=select, sources=sources, swap=swap)
+        with self.context(parameters=params, listener=listener) as ctx:
+            return replay(ctx, asked)
+
+    def serve(self, table: str, *, on: str | None = None, params: Mapping[str, object] | None = None) -> Served:
+        """Return a derived table as its definition gives it from everything that a branch holds now; write nothing.
+
+        The rows that are stored, and what has changed in the inputs since, followed by the same definition. Each row
+        has ``_layer``, ``slow`` for one as stored and ``fast`` for one that is new or changed since, and ``_as_of``,
+        the event time up to which that layer is final.
+
+        Args:
+            table: its name.
+            on: the branch.
+            params: values for keyword parameters of definitions.
+
+        Raises:
+            CheckFailed: a check says no to what came since.
+            NotFound: an input is not there yet.
+            UsageError: it is no derived table.
+        """
+        from gristmill.run.serving import serve
+
+        with self.context(parameters=params) as ctx:
+            return serve(ctx, self.branch(on), table)
 
     def _execute(self, request: Request, params: Mapping[str, object] | None, listener: Listener) -> RunResult:
         from gristmill.run.execute import execute

@@ -25,6 +25,7 @@ CODES: dict[str, str] = {
     "GM-C032": "Cells set anew do not make a row that its rules take, or name a column that is not there.",
     "GM-C040": "A check said no to a batch of a stream. The batch is not committed, everything before it is. "
     "`gristmill run` lands the same rows, keeps them on run/N and says how to accept them or set them aside.",
+    "GM-C041": "What came since a table was stored breaks a rule, so it is not served. The stored rows are there.",
     "GM-D001": "The data cannot be taken as it is. The message names file, row and column.",
     "GM-D010": "A source has nothing to land. Check its pattern, or wait for the files.",
     "GM-D011": "The rows delivered do not add up to the rows accounted for. Nothing was written; please report it.",
@@ -135,6 +136,8 @@ CODES: dict[str, str] = {
     "GM-P142": "Late rows correct a table, and its sink accepts no corrections. Send late rows aside, or accept "
     "corrections.",
     "GM-P143": "What a source says of event time, late rows or changes does not go together.",
+    "GM-P144": "A table's slow= is no schedule: cron's five fields, and a zone where it is not UTC.",
+    "GM-P145": "A window of event time is declared wrongly.",
     "GM-S001": "The store could not do what was asked. What was committed before is unchanged.",
     "GM-S002": "There is no table, branch, tag or commit of this name.",
     "GM-S003": "What this change relied on was changed by another commit. Run it again on the new state.",

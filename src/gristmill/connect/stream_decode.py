@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gristmill.connect.json_bulk import columns_of, records_of
 from gristmill.connect.json_read import writable
 from gristmill.connect.json_text import strict
 from gristmill.connect.json_types import MisfitError, Seen, converter, finish
@@ -105,20 +106,48 @@ class Decoder:
         self._kinds = {column.name: column.type for column in shape.columns}
         self._converters = {name: converter(kind) for name, kind in self._kinds.items()}
         self._required = [column.name for column in shape.columns if not column.nullable]
+        self._bulk = codec is json_record and not typed and not self._key
 
     def polled(self, fetched: Fetched) -> Polled:
         """Return the rows of messages, and those that cannot be rows."""
-        import pyarrow as pa
-
         rejects: dict[int, Reject] = {}
         rows: list[Record] = []
         kept: list[Message] = []
+        at_once = self._at_once(fetched)
+        if at_once is not None:
+            return at_once
         for message in fetched.messages:
             row = self._row(message, rejects)
             if row is not None:
                 rows.append(row)
                 kept.append(message)
         columns, fits = self._columns(rows, kept, rejects)
+        return self._done(fetched, columns, fits, kept, rejects)
+
+    def _at_once(self, fetched: Fetched) -> Polled | None:
+        """Return the rows of messages that are plain, all of them; None where one is not."""
+        texts = [message.value for message in fetched.messages if type(message.value) is bytes and not message.problem]
+        if not self._bulk or not texts or len(texts) < len(fetched.messages):
+            return None
+        records = records_of(texts)
+        if records is None:
+            return None
+        columns = columns_of(records, self._kinds, self._converters, set(self._required))
+        if columns is None:
+            return None
+        fits = np.ones(len(texts), dtype=bool)
+        return self._done(fetched, [columns[name] for name in self._kinds], fits, fetched.messages, {})
+
+    def _done(
+        self,
+        fetched: Fetched,
+        columns: list[pa.Array],
+        fits: np.ndarray[tuple[int], np.dtype[np.bool_]],
+        kept: list[Message],
+        rejects: dict[int, Reject],
+    ) -> Polled:
+        import pyarrow as pa
+
         if not fits.all():
             mask = pa.array(fits)
             columns = [column.filter(mask) for column in columns]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from gristmill.connect.stream_decode import SAMPLE_ROWS, Decoder, DecodingReader, check_types, json_record
 from gristmill.connect.stream_decode import shape_of_messages as shape_of
@@ -26,6 +27,8 @@ HEAD_BYTES = 1024
 _LONGEST_BYTES = 64 * 2**20
 _SAMPLE_BYTES = 4 * 2**20
 _LOOK_S = 0.1
+_NEWLINE = 10
+_ROW_BYTES, _LEAST_BYTES = 512, 256 * 1024
 
 
 class TailSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +158,8 @@ class TailFetcher:
             if position and _digest(head) != position["head"]:
                 raise _other_file(name, "it begins with other bytes than before")
             file.seek(at)
-            block = file.read(min(end - at, max(max_bytes, 1)))
+            likely = max(max_rows * _ROW_BYTES, _LEAST_BYTES)  # no more than this batch takes, where rows are short
+            block = file.read(min(end - at, max(max_bytes, 1), likely))
             cut = self._cut(block)
             while not cut and at + len(block) < end:
                 if len(block) > _LONGEST_BYTES:
@@ -181,11 +185,12 @@ class TailFetcher:
 
     def _cut(self, block: bytes) -> list[int]:
         """Return the ends of whole records: behind line ends that stand outside quotes."""
+        if self._source.format != "csv":
+            return (np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1).tolist()
         ends: list[int] = []
         position, quotes = 0, 0
         while (found := block.find(b"\n", position)) >= 0:
-            if self._source.format == "csv":
-                quotes += block.count(b'"', position, found)
+            quotes += block.count(b'"', position, found)
             if quotes % 2 == 0:
                 ends.append(found + 1)
             position = found + 1
@@ -194,6 +199,8 @@ class TailFetcher:
     def _messages(
         self, block: bytes, ends: Sequence[int], position: Position, at: int, max_rows: int
     ) -> tuple[list[Message], int, int, list[str] | None]:
+        if self._source.format == "ndjson":
+            return self._lines(block, ends, position, at, max_rows)
         header: list[str] | None = json.loads(position["header"]) if "header" in position else None
         messages: list[Message] = []
         record = int(position.get("records", "0"))
@@ -204,7 +211,7 @@ class TailFetcher:
                 break
             raw = block[start:end].removeprefix(b"\xef\xbb\xbf") if at + start == 0 else block[start:end]
             raw = raw.rstrip(b"\r\n")
-            if self._source.format == "csv" and header is None:
+            if header is None:
                 header = _cells(raw, self._source.delimiter) or []
             elif raw.strip(b" \t"):
                 record += 1
@@ -213,9 +220,27 @@ class TailFetcher:
             start = end
         return messages, start, lines, header
 
+    def _lines(
+        self, block: bytes, ends: Sequence[int], position: Position, at: int, max_rows: int
+    ) -> tuple[list[Message], int, int, list[str] | None]:
+        """Return the lines that are not blank as messages; one line is one record."""
+        messages: list[Message] = []
+        record, line = int(position.get("records", "0")), int(position.get("lines", "0"))
+        first, start = line, 0
+        for end in ends:
+            if len(messages) >= max_rows:
+                break
+            raw = block[start:end].rstrip(b"\r\n")
+            if at + start == 0:
+                raw = raw.removeprefix(b"\xef\xbb\xbf")
+            line += 1
+            if raw and (raw[0] not in b" \t" or raw.strip(b" \t")):
+                record += 1
+                messages.append(Message(record, raw, None, None, line, at + start))
+            start = end
+        return messages, start, line - first, None
+
     def _message(self, raw: bytes, record: int, line: int, offset: int, header: list[str] | None) -> Message:
-        if self._source.format == "ndjson":
-            return Message(record, raw, line=line, offset=offset)
         cells = _cells(raw, self._source.delimiter)
         problem = "the record is no CSV in UTF-8" if cells is None else ""
         if cells is not None and header is not None and len(cells) != len(header):

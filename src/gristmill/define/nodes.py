@@ -81,6 +81,7 @@ class Node:
         event_time: for a source: when its rows were true.
         late: for a source: what becomes of rows behind the watermark.
         changes: for a source: how its rows say what became of a key.
+        slow: for a derived table: the schedule at which it is computed in full; empty for one that is kept up.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Node:
     event_time: EventTime | None = None
     late: Late = field(default_factory=Late)
     changes: Changes | None = None
+    slow: str = ""
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class Context:
         base: the commit that the run began at; empty outside of a run.
         set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
         expressions: Ibis definitions as compiled against the schemas of their inputs, by name and schemas.
+        fast: whether tables with a slow layer are brought up to now like all others.
         code: states of the code behind definitions, by file, as this run found them.
         executor: where tables that are computed in full are computed by pieces; this process where None.
         spread: how tables were computed by pieces, in words, by name.
@@ -74,6 +75,7 @@ class Context:
     executor: Executor | None = None
     spread: dict[str, str] = field(default_factory=dict)
     restate: Stretch | None = None
+    fast: bool = False
 
     @property
     def store(self) -> Store:

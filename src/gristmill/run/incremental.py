@@ -28,13 +28,17 @@ from gristmill.run.derivation import KERNEL_VERSION, Derivation
 from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
 from gristmill.run.rechecking import can_recheck, check_stored
+from gristmill.run.registering import forget_changes, register_changes, register_plan, register_table
 from gristmill.run.stepping import can_step, step_changes
 from gristmill.run.tables import ordered
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from gristmill.define import Node
     from gristmill.engines.kernel import ChangesSql, OutputChanges
     from gristmill.model.delta import Delta
-    from gristmill.store import Transaction, View
+    from gristmill.store import SqlSource, Transaction, View
 
 Mode = Literal["delta", "touched", "full"]
 _KIND = "changes"
@@ -201,7 +205,7 @@ def follow(
     Returns None, with nothing written, where only a full computation can tell: a rule sets changed rows aside, or
     the changes do not fit the stored rows.
     """
-    from gristmill.algebra.delta.maintained import delta_name, old_name
+    from gristmill.algebra.delta.maintained import delta_name
     from gristmill.engines.kernel.delta import run_changes
     from gristmill.store import SqlSource
 
@@ -214,9 +218,7 @@ def follow(
             changes = stack.enter_context(step_changes(ctx, tx, node, next(iter(found.deltas.values()))))
         else:
             for name in found.deltas:
-                stack.callback(connection.execute, f'DROP TABLE IF EXISTS temp."{delta_name(name)}"')
-            for suffix in names:  # a full computation may make a table of that name next
-                stack.callback(ctx.kernel.unregister, old_name(f"{node.name}{suffix}"))
+                stack.callback(forget_changes, ctx.kernel, delta_name(name))
             _register(ctx, tx, compiled, found)
             try:
                 changes = stack.enter_context(run_changes(ctx.kernel, maintained))
@@ -227,7 +229,7 @@ def follow(
             return None
         tree = tx.tree
         try:
-            tx.apply(node.name, SqlSource(connection, ordered(node, changes.sql)))
+            tx.apply(node.name, _placed(ctx, node, changes))
             for changed in changes.states:
                 assert changed.state.touched is not None
                 columns = ", ".join(f'"{name}"' for name in (*changed.state.columns, "_w"))
@@ -239,7 +241,7 @@ def follow(
             tx.tree = tree
             return None
         read = max((tx.table(name).row_count for name in node.reads), default=0)
-        figures = profile_followed(ctx, tx, node.name, rows_before=rows_before, changes=changes.sql, read=read)
+        figures = profile_followed(ctx, tx, node.name, rows_before=rows_before, changes=changes, read=read)
         odd = tuple(judged(ctx, tx, node, figures))
         clean, findings = _findings(ctx, tx, compiled, before, rules, broken)
         total = tx.table(node.name).row_count
@@ -247,46 +249,36 @@ def follow(
         return Followed(changes.came, changes.gone, said, clean)
 
 
+def _placed(ctx: Context, node: Node, changes: OutputChanges) -> pa.Table | SqlSource:
+    """Return the changes in the order in which the table's files are to be."""
+    from gristmill.store import SqlSource
+
+    if changes.rows is not None and not node.cluster_by:
+        return changes.rows
+    return SqlSource(ctx.kernel.connection, ordered(node, changes.sql))
+
+
 def _register(ctx: Context, tx: Transaction, compiled: Compiled, found: Way) -> None:
     """Make inputs, changes and partial results known to the kernel under the names that expressions use."""
     from gristmill.algebra.delta.maintained import delta_name, new_name, old_name
-    from gristmill.store import compute
 
     assert found.maintained is not None
-    connection, wanted = ctx.kernel.connection, set(found.maintained.inputs)
+    wanted = set(found.maintained.inputs)
     for name in compiled.node.reads:
         if name in wanted:
-            compute.register(connection, name, tx.scan(name))
+            register_table(ctx, tx, name)
         if name in found.deltas:
             delta = found.deltas[name]
             if new_name(name) in wanted:
-                compute.register(connection, new_name(name), tx.scan(name))
+                register_table(ctx, tx, name, known_as=new_name(name))
             if old_name(name) in wanted:
                 assert delta.before_id is not None
-                compute.register(connection, old_name(name), tx.scan_at(delta.before_id))
-            _make_delta(ctx, tx, name, delta, delta_name(name))
+                register_plan(ctx.kernel, old_name(name), tx.scan_at(delta.before_id))
+            register_changes(ctx, tx, name, delta, delta_name(name))
     for suffix, table in partial_names(compiled.node.name, found.maintained.states).items():
         known = old_name(f"{compiled.node.name}{suffix}")
         if known in wanted:
-            compute.register(connection, known, tx.scan(table))
-
-
-def _make_delta(ctx: Context, tx: Transaction, name: str, delta: Delta, known: str) -> None:
-    """Make the table of an input's changes: rows as they were count -1, rows as they are +1."""
-    from gristmill.store import compute
-    from gristmill.store.damage import reading
-
-    columns = ", ".join(f'"{column.name}"' for column in tx.scan(name).fields)
-    parts = []
-    for sign, image in ((-1, delta.before), (1, delta.after)):
-        if image is not None and image.files:
-            sql = compute.bind(ctx.kernel.connection, compute.scan_sql(image))
-            parts.append(f"SELECT {columns}, {sign}::BIGINT AS _w FROM ({sql})")
-    if not parts:
-        sql = compute.bind(ctx.kernel.connection, compute.scan_sql(tx.scan(name)))
-        parts.append(f"SELECT {columns}, 1::BIGINT AS _w FROM ({sql}) LIMIT 0")
-    with reading():
-        ctx.kernel.connection.execute(f'CREATE OR REPLACE TEMP TABLE "{known}" AS {" UNION ALL ".join(parts)}')
+            register_table(ctx, tx, table, known_as=known)
 
 
 def _changed_rows(ctx: Context, name: str, changes: OutputChanges, rules: Sequence[Rule]) -> tuple[Finding, ...]:

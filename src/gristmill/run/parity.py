@@ -24,6 +24,7 @@ from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
 from gristmill.run.parting import Parting, parting
 from gristmill.run.recomputing import MADE, called, kept, recomputed
+from gristmill.run.registering import register_table
 from gristmill.run.suspects import suspect
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def followed_share(ctx: Context, run: str, view: View, compiled: Compiled) -> tu
     if not share or compiled.expression is None:
         return ()
     for name in node.reads:
-        compute.register(ctx.kernel.connection, name, view.scan(name))
+        register_table(ctx, view, name)
     compute.register(ctx.kernel.connection, _STORED, view.scan(node.name))
     sql = kept(ctx, view, node, ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us))
     found = _difference(ctx, view, node, sql, str(ctx.run_time_us), share)

@@ -62,6 +62,8 @@ def stage_partials(ctx: Context, tx: Transaction, name: str, states: Sequence[St
     connection = ctx.kernel.connection
     for state in states:
         known, table = old_name(f"{name}{state.suffix}"), partial_name(name, state.suffix)
+        if known in ctx.kernel.known:  # a batch before has followed, and left a view of that name
+            ctx.kernel.unregister(known)
         connection.execute(f'CREATE OR REPLACE TEMP TABLE "{known}" AS {ctx.kernel.text(state.build)}')
         if table in tx:
             tx.drop_table(table)

@@ -23,6 +23,7 @@ from gristmill.run.derivation import document_path, load_derivation
 from gristmill.run.partials import as_computed, partial_name
 from gristmill.run.recomputing import recomputed
 from gristmill.run.records import RunRecord
+from gristmill.run.registering import register_plan
 
 if TYPE_CHECKING:
     import ibis
@@ -230,7 +231,7 @@ def _register(
 
     connection = ctx.kernel.connection
     for name, state in states.items():
-        compute.register(connection, name, view.scan_at(state))
+        register_plan(ctx.kernel, name, view.scan_at(state))
         if plain_only or name not in deltas:
             continue
         compute.register(connection, new_name(name), view.scan_at(state))

@@ -16,6 +16,7 @@ from gristmill.run.derivation import RULES_CHANGED, load_derivation
 from gristmill.run.estimates import Past, arriving_rows, estimate, past
 from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
+from gristmill.run.layers import WAITING, rests
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.restating import load_backfill
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
@@ -273,6 +274,8 @@ class _Planner:
             return Step(name=node.name, kind=node.kind, mode="broken", reason=words, why=error.message, rows=rows)
         if node.kind in ("step", "model", "predictions"):
             self._note_breaks(node.name, lost_columns(self.snapshot, node, self.schemas))
+        if reason.startswith(WAITING):
+            return Step(name=node.name, kind=node.kind, mode="reuse", reason=reason, rows=rows)
         mode: Mode = "reuse" if not reason else "train" if node.kind == "model" else found.mode
         if reason == RULES_CHANGED and can_recheck(self.ctx, node, self.snapshot):
             mode = "check"
@@ -313,6 +316,9 @@ class _Planner:
             reason = f"reads {affected[0]}"
         if not reason or node.kind not in ("table", "sql", "step"):
             return reason, _FULL
+        if node.slow and not doubted:
+            resting = rests(self.ctx, self.snapshot, node, compiled.derivation, before)
+            return resting or reason, Way("full", "its slow layer is computed in full")
         if doubted:
             return reason, Way("full", doubted)
         return reason, way(self.ctx, self.snapshot, compiled, before, acting=affected)

@@ -15,6 +15,7 @@ from gristmill.run.context import Context
 from gristmill.run.frames import as_arrow, as_frame, call
 from gristmill.run.grids import grids_of
 from gristmill.run.rechecking import check_stored
+from gristmill.run.registering import register_table
 from gristmill.run.rules import rules_of
 
 if TYPE_CHECKING:
@@ -48,12 +49,10 @@ def preview(ctx: Context, snapshot: View, name: str, *, where: str | None = None
 
 
 def _evaluate_stored(ctx: Context, snapshot: View, node: Node) -> None:
-    from gristmill.store import compute
-
     if node.kind in ("source", "history"):
         if node.name not in snapshot:
             raise NotFound(f"`{node.name}` has not landed yet", code="GM-U013", hint="gristmill run lands it")
-        compute.register(ctx.kernel.connection, node.name, snapshot.scan(node.name))
+        register_table(ctx, snapshot, node.name)
     else:
         evaluate(ctx, node, snapshot)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gristmill.contracts.defaults import STAND_INS, judge
@@ -14,6 +14,7 @@ from gristmill.model.findings import Finding
 from gristmill.run.context import Context
 
 if TYPE_CHECKING:
+    from gristmill.engines.kernel import OutputChanges
     from gristmill.model.scan import ScanPlan
     from gristmill.store import Staged, Transaction
 
@@ -49,7 +50,7 @@ def profile(ctx: Context, staged: Staged, *, read: int = 0, units: Mapping[str, 
 
 
 def profile_followed(
-    ctx: Context, tx: Transaction, name: str, *, rows_before: int, changes: str, read: int = 0
+    ctx: Context, tx: Transaction, name: str, *, rows_before: int, changes: OutputChanges, read: int = 0
 ) -> Profile:
     """Take the figures of a table after changes: those of the last time, and what the changes add to them.
 
@@ -58,7 +59,7 @@ def profile_followed(
         tx: where the table is as it has become.
         name: the table.
         rows_before: how many rows it had.
-        changes: a SELECT of the changed rows with their weight ``_w``.
+        changes: the changed rows.
         read: rows of the largest input.
     """
     state = tx.table(name)
@@ -67,10 +68,22 @@ def profile_followed(
     if not last or last[0].rows != rows_before or not columns or set(columns) - last[0].nulls.keys():
         nulls = _counted_nulls(ctx, tx.scan(name))
     else:
-        sums = ", ".join(f"coalesce(sum(_w) FILTER ({quote(column)} IS NULL), 0)" for column in columns)
-        more = ctx.kernel.connection.execute(f"SELECT {sums} FROM ({changes})").fetchall()[0]
-        nulls = {column: last[0].nulls[column] + int(count) for column, count in zip(columns, more, strict=True)}
+        more = _more_nulls(ctx, columns, changes)
+        nulls = {column: last[0].nulls[column] + count for column, count in zip(columns, more, strict=True)}
     return Profile(rows=state.row_count, nulls=nulls, stand_ins={}, read=read, units={})
+
+
+def _more_nulls(ctx: Context, columns: Sequence[str], changes: OutputChanges) -> list[int]:
+    """Return by how much the nulls of each column grow; below 0 where they become fewer."""
+    if changes.rows is None:
+        sums = ", ".join(f"coalesce(sum(_w) FILTER ({quote(column)} IS NULL), 0)" for column in columns)
+        found = ctx.kernel.connection.execute(f"SELECT {sums} FROM ({changes.sql})").fetchall()[0]
+        return [int(count) for count in found]
+    weights = changes.rows.column("_w").to_numpy()
+    return [
+        int(weights[column.is_null().to_numpy()].sum()) if column.null_count else 0
+        for column in map(changes.rows.column, columns)
+    ]
 
 
 def _counted_nulls(ctx: Context, scan: ScanPlan) -> dict[str, int]:

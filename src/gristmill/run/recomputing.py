@@ -18,6 +18,7 @@ from gristmill.run.context import Context
 from gristmill.run.derivation import Derivation, load_derivation
 from gristmill.run.frames import as_arrow, as_frame, call, read_input
 from gristmill.run.history import history_sql
+from gristmill.run.registering import register_plan
 from gristmill.run.rules import rules_of
 from gristmill.run.steps import chunked
 
@@ -90,10 +91,8 @@ def recomputed(ctx: Context, view: View, node: Node) -> Recomputed:
         ctx.kernel.register(MADE, called(ctx, view, node))
         sql = f'SELECT * FROM "{MADE}"'
     else:
-        from gristmill.store import compute
-
         for name, scan in scans.items():
-            compute.register(ctx.kernel.connection, name, scan)
+            register_plan(ctx.kernel, name, scan)
         sql = _sql(ctx, compiled)
     if (why := _rules_moved(compiled, before, ctx, view)) is not None:
         return Recomputed(why=why)

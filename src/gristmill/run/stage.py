@@ -27,6 +27,7 @@ from gristmill.run.derivation import (
 )
 from gristmill.run.incremental import Way, follow, way
 from gristmill.run.landing import land
+from gristmill.run.layers import note_layer, rests
 from gristmill.run.memo import adopt, entry
 from gristmill.run.models import predict, train
 from gristmill.run.parity import followed_share
@@ -192,8 +193,12 @@ def _recheck(ctx: Context, tx: Transaction, node: Node, reason: str, run: str, p
     return "check", reason, tx.table(node.name).row_count, tx.table(node.name).id != before
 
 
-def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Progress) -> Outcome | None:
+def bring_up(
+    ctx: Context, tx: Transaction, node: Node, run: str, progress: Progress, *, anew: bool = False
+) -> Outcome | None:
     """Bring a derived table or model up to date with what it reads in ``tx``, in the cheapest way that is right.
+
+    With ``anew`` it is computed in full, whatever is there or was computed before.
 
     Returns None where an input is not there.
     """
@@ -204,11 +209,14 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
     compiled = compile_node(ctx, node, tx, schemas)
     before = load_derivation(tx, node.name)
-    doubted = suspected(ctx.store, tx, node.name)
+    doubted = suspected(ctx.store, tx, node.name) or ("computed again from the start" if anew else "")
     reason = compiled.derivation.reason(before) or doubted
     if ctx.restate is not None and node.name in ctx.restate.tables:
         return _restate(ctx, tx, compiled, run, progress)
-    if reason == RULES_CHANGED and can_recheck(ctx, node, tx):
+    if reason and not doubted and (words := rests(ctx, tx, node, compiled.derivation, before)):
+        return "reuse", words, tx.table(node.name).row_count, False
+    slow = bool(node.slow) and not ctx.fast
+    if reason == RULES_CHANGED and not anew and can_recheck(ctx, node, tx):
         assert before is not None
         outcome = _recheck(ctx, tx, node, reason, run, progress)
         _note(tx, compiled, before.partials, clean=False)
@@ -216,13 +224,13 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     if not reason:
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "nothing it reads changed", rows, False
-    if not doubted and (there := adopt(ctx.store, tx, node, compiled.derivation.fingerprint)) is not None:
+    if not doubted and not slow and (there := adopt(ctx.store, tx, node, compiled.derivation.fingerprint)) is not None:
         _note(tx, compiled, there.partials, clean=there.clean)
         tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
         write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "the same was computed before", rows, True
-    found = Way("full") if doubted else way(ctx, tx, compiled, before)
+    found = Way("full") if doubted or slow else way(ctx, tx, compiled, before)
     if found.follows and before is not None:
         followed = _follow(ctx, run, tx, compiled, found, before, reason, progress)
         if followed is not None:
@@ -233,6 +241,8 @@ def bring_up(ctx: Context, tx: Transaction, node: Node, run: str, progress: Prog
     if doubted:
         cleared(ctx.store, tx, node.name)
     rows = _compute(ctx, tx, compiled, run, progress)
+    if slow:
+        note_layer(ctx, tx, node.name)
     write_checks(ctx, tx, node)
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
     if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:

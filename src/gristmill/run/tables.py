@@ -18,6 +18,7 @@ from gristmill.run.history import history_schema, history_sql
 from gristmill.run.layout import create, evolve
 from gristmill.run.partials import drop_partials, forget_partials, stage_partials
 from gristmill.run.profiling import judged, profile
+from gristmill.run.registering import register_table
 from gristmill.run.spread import spread_query
 from gristmill.run.steps import staged_step
 
@@ -76,10 +77,8 @@ def compute_table(ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequ
 
 def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
     """Make every input table known to the kernel under its own name."""
-    from gristmill.store import compute
-
     for name in node.reads:
-        compute.register(ctx.kernel.connection, name, tx.scan(name))
+        register_table(ctx, tx, name)
 
 
 def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[Staged, dict[str, str]]:

@@ -77,6 +77,8 @@ def note(ctx: Context, plan: Plan, loaded: Iterable[Path], *, select: Sequence[s
         loaded: files of the project that were imported.
         select: the selectors it was made for.
     """
+    if any(node.slow for node in ctx.graph):  # time alone makes such a table due
+        return
     encoded = _encoded_sources(ctx)
     arrived_in_vain = any(
         step.mode == "wait" and step.kind == "source" and step.reason != NOTHING for step in plan.steps

@@ -26,7 +26,7 @@ from gristmill.model.predicates import to_sql
 from gristmill.model.scan import FILE, POSITION, RowSet, ScanFile, ScanPlan, output_fields
 from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Schema, Type
 from gristmill.store.damage import reading
-from gristmill.store.few import rows_of
+from gristmill.store.few import AT_HAND, rows_of
 from gristmill.store.frames import frame_of, small
 from gristmill.store.sqltext import quote, same_shape, seen_as, stored, text, type_sql
 
@@ -240,6 +240,30 @@ def register(con: duckdb.DuckDBPyConnection, view_name: str, plan: ScanPlan) -> 
     sql = bind(con, scan_sql(plan))
     with reading():
         con.execute(f"CREATE OR REPLACE TEMP VIEW {quote(view_name)} AS {sql}")
+
+
+def at_hand(plan: ScanPlan) -> pa.Table | None:
+    """Return the rows of a plan without reading anything, where they are few, in memory, and mean the same to DuckDB.
+
+    Types that Arrow and DuckDB do not share, nested ones among them, are left to a query.
+    """
+    if not all(isinstance(field.type, str) and _shared(field.type) for field in plan.fields):
+        return None
+    return rows_of(plan, most=AT_HAND)
+
+
+def _shared(type_: str) -> bool:
+    plain = ("boolean", "int", "long", "float", "double", "string", "date", "timestamp", "timestamptz")
+    return type_ in plain or type_.startswith("decimal(")
+
+
+def forget(con: duckdb.DuckDBPyConnection) -> None:
+    """Drop the variables and frames that scans left on a connection, and with them what still reads through them."""
+    for (name,) in con.execute("SELECT name FROM duckdb_variables() WHERE starts_with(name, 'gm_')").fetchall():
+        con.execute(f"RESET VARIABLE {name}")
+    views = "SELECT view_name FROM duckdb_views() WHERE temporary AND starts_with(view_name, 'gm_rows_')"
+    for (name,) in con.execute(views).fetchall():
+        con.unregister(name)
 
 
 def reader(plan: ScanPlan, con: duckdb.DuckDBPyConnection | None = None) -> pa.RecordBatchReader:

@@ -29,6 +29,7 @@ from gristmill.model.schema import (
 )
 from gristmill.store import inline
 from gristmill.store.floats import Floats
+from gristmill.store.kept import WRITTEN_ROWS, keep_written
 from gristmill.store.leases import lease
 from gristmill.store.objects import ColumnStats, data_path
 from gristmill.store.sqltext import field_ids_sql, quote, stored, text, type_sql
@@ -182,7 +183,10 @@ def write_batches(
             floats.count(table, seen)
         if writer is not None:
             writer.close()
-            yield _finish(out, path, schema, ids, floats.nans, floats.nulls)
+            done = _finish(out, path, schema, ids, floats.nans, floats.nulls)
+            if rows <= WRITTEN_ROWS and rows == table.num_rows:
+                keep_written(out.folder / done.path, table)
+            yield done
     except OSError as error:
         raise disk_error(error, path) from error
     finally:

@@ -2,14 +2,12 @@
 
 An engine spends about as long on opening a file as on reading ten thousand rows of it, and a table that grows by
 small commits has a tail of small files. Files never change, so their columns are kept for as long as there is room
-(`KEPT` bytes a process), and so is the table that they make together.
+(see `kept`), and so is the table that they make together.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import blake3
@@ -17,12 +15,12 @@ import blake3
 from gristmill.model.scan import ScanFile
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE
 from gristmill.store.inline import live_positions, with_identities, with_identity
+from gristmill.store.kept import kept, written
 from gristmill.store.sqltext import stored
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KEPT = 128 << 20
 SMALL_ROWS = 65_536
 """Files of at most so many rows are read as Arrow tables where there are several."""
 ALL_ROWS = 1 << 19
@@ -30,38 +28,10 @@ ALL_ROWS = 1 << 19
 _MERGED_ROWS = 2048
 
 
-class _Kept:
-    """Tables by what they were made of, the least recently used dropped above `KEPT` bytes."""
-
-    def __init__(self) -> None:
-        self._held: OrderedDict[object, tuple[pa.Table, int]] = OrderedDict()
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: object, make: Callable[[], pa.Table]) -> pa.Table:
-        with self._lock:
-            held = self._held.get(key)
-            if held is not None:
-                self._held.move_to_end(key)
-                return held[0]
-        table = make()
-        size = table.nbytes + 512
-        with self._lock:
-            if key not in self._held:
-                self._held[key] = (table, size)
-                self._size += size
-            while self._size > KEPT and len(self._held) > 1:
-                self._size -= self._held.popitem(last=False)[1][1]
-        return table
-
-
-_kept = _Kept()
-
-
 def small(files: Sequence[ScanFile]) -> frozenset[str]:
     """Return the paths of the files among these that are read faster as Arrow tables."""
     found = [file for file in files if file.inline is None and file.rows <= SMALL_ROWS]
-    if len(found) < 2 or sum(file.rows for file in found) > ALL_ROWS:
+    if sum(file.rows for file in found) > ALL_ROWS or (len(found) == 1 and written(found[0].path) is None):
         return frozenset()
     return frozenset(file.path for file in found)
 
@@ -80,7 +50,7 @@ def frame_of(
     fields = [field for field in files[0].schema.fields if stored(field.type)]
     names = tuple(field.name for field in fields if columns is None or field.name in columns)
     key = (names, identity, tuple(_piece(file) for file in files))
-    return _name(key), _kept.get((key, columns is None), lambda: _together(files, names, identity, columns is not None))
+    return _name(key), kept.get((key, columns is None), lambda: _together(files, names, identity, columns is not None))
 
 
 def _piece(file: ScanFile) -> tuple[object, ...]:
@@ -126,9 +96,15 @@ def _decoded(file: ScanFile, names: tuple[str, ...]) -> pa.Table:
 
     if file.inline is not None:
         stream = file.inline
-        whole = _kept.get(stream, lambda: pa.ipc.open_stream(stream).read_all())
+        whole = kept.get(stream, lambda: pa.ipc.open_stream(stream).read_all())
         return whole.select(list(names)) if names else _bare(file)
-    return _kept.get((file.path, names), lambda: _read(file, names)) if names else _bare(file)
+    return kept.get((file.path, names), lambda: _read(file, names)) if names else _bare(file)
+
+
+def whole_file(file: ScanFile) -> pa.Table:
+    """Return everything that a file on the disk holds, identities too where it stores them."""
+    names = tuple(field.name for field in file.schema.fields if stored(field.type))
+    return _read(file, (*names, ROW_ID, ROW_SEQUENCE) if file.stored_ids else names)
 
 
 def _bare(file: ScanFile) -> pa.Table:
@@ -146,7 +122,8 @@ def _read(file: ScanFile, names: tuple[str, ...]) -> pa.Table:
     from gristmill.store.datafiles import IDENTITY
 
     dotted = any("." in name for name in names)
-    table = pq.ParquetFile(file.path).read(columns=None if dotted else list(names))
+    at_hand = written(file.path)
+    table = at_hand if at_hand is not None else pq.ParquetFile(file.path).read(columns=None if dotted else list(names))
     by_name = {field.name: field for field in (*file.schema.fields, *IDENTITY)}
     arrow = fields_to_arrow(tuple(by_name[name] for name in names))
     columns = []

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from gristmill.model.schema import ROW_ID, Field, type_text
+from gristmill.store.kept import written
 from gristmill.store.maps import Get
 from gristmill.store.objects import INLINE, DataFile, Oid, Rows
 from gristmill.store.sqltext import stored
@@ -351,10 +352,21 @@ def read_columns(get: Get, folder: Path, file: DataFile, names: Sequence[str]) -
         rows = get(Oid(file.hash))
         assert isinstance(rows, Rows)
         table = pa.ipc.open_stream(rows.stream).read_all()
+    elif (held := written(str(folder / file.path))) is not None and _plain(held.schema, names):
+        table = held
     else:
         dotted = any("." in name for name in names)
         table = pq.ParquetFile(str(folder / file.path)).read(columns=None if dotted else list(names))
     return [_whole(table.column(name)) for name in names]
+
+
+def _plain(schema: pa.Schema, names: Sequence[str]) -> bool:
+    """Whether a file gives these columns back in just the types that they were written in."""
+    import pyarrow as pa
+
+    t = pa.types
+    tests = (t.is_integer, t.is_floating, t.is_boolean, t.is_string, t.is_timestamp, t.is_date32, t.is_decimal128)
+    return all(any(test(schema.field(name).type) for test in tests) for name in names)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.argument("target")
 @at_option
 @click.option("--format", "format_", help="parquet, csv, ndjson or arrow; default: by the target's ending")
+@click.option("--served", is_flag=True, help="as its definition gives it now, with the layer of each row")
 @project_options
 @json_option
 def command(
@@ -26,6 +27,7 @@ def command(
     target: str,
     at: str | None,
     format_: str | None,
+    served: bool,
     folder: Path | None,
     environment: str | None,
     as_json: bool,
@@ -41,10 +43,16 @@ def command(
 
     A database table is written in one transaction, and not at all where it holds the same rows already. Files of
     databases are relative to the folder you are in. env:NAME#TABLE takes the address from a variable.
+
+    With --served a derived table goes out as it would be if it were computed now: what is stored, what has changed
+    since, and for each row in `_layer` and `_as_of` which of both it is and how fresh that is.
     """
     from gristmill.cli.output import count, emit, say, size
     from gristmill.connect import is_database
 
+    if served:
+        _export_served(table, target, format_, folder, environment, at=at, as_json=as_json)
+        return
     store, settings = open_store(folder, environment)
     snapshot = store.snapshot(at or branch_of(settings, None))
     done = (_to_database if is_database(target) else _to_file)(snapshot, table, target, format_)
@@ -62,6 +70,31 @@ def command(
         say(f"{done.target}: {count(done.rows, 'row')}, {size(done.size_bytes)}, {table} at {snapshot.commit.id[:7]}")
     else:
         say(f"{done.target}: holds {table} at {snapshot.commit.id[:7]} already; nothing was written")
+
+
+def _export_served(
+    table: str,
+    target: str,
+    format_: str | None,
+    folder: Path | None,
+    environment: str | None,
+    *,
+    at: str | None,
+    as_json: bool,
+) -> None:
+    from gristmill.cli.options import open_project
+    from gristmill.cli.output import count, emit, say
+    from gristmill.connect import export, is_database
+
+    if is_database(target):
+        raise click.UsageError("--served writes a file")
+    found = open_project(folder, environment).serve(table, on=at)
+    done = export(found.rows.to_reader(), target, format=format_)
+    fast = found.rows["_layer"].to_pylist().count("fast")
+    if as_json:
+        emit("exported", table=table, target=done.target, rows=done.rows, fast=fast, bytes=done.size_bytes)
+    else:
+        say(f"{done.target}: {count(done.rows, 'row')}, {fast:,} of them new or changed since {table} was stored")
 
 
 def _to_file(snapshot: Snapshot, table: str, target: str, format_: str | None) -> Exported:

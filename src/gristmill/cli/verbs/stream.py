@@ -19,6 +19,9 @@ from gristmill.cli.options import branch_of, json_option, on_option, open_projec
 @click.option("--ops", "port", type=click.IntRange(0, 65_535), metavar="PORT", help="serve Prometheus text on loopback")
 @click.option("--pause", is_flag=True, help="let the stream on this branch rest after its batch")
 @click.option("--resume", is_flag=True, help="let it go on")
+@click.option("--replay", "again", is_flag=True, help="build what follows again, on a branch, and show how it differs")
+@click.option("--sources", is_flag=True, help="replay: read the sources again from the earliest that they hold")
+@click.option("--swap", is_flag=True, help="replay: swap the result in, in one commit")
 @project_options
 @json_option
 def command(
@@ -31,6 +34,9 @@ def command(
     port: int | None,
     pause: bool,
     resume: bool,
+    again: bool,
+    sources: bool,
+    swap: bool,
     folder: Path | None,
     environment: str | None,
     as_json: bool,
@@ -44,9 +50,14 @@ def command(
     gristmill stream --until-end         up to the end that the sources have now
     gristmill stream --from latest --ops 9100
     gristmill stream --pause             from another terminal
+    gristmill stream --replay            the same tables once more, from the rows that are stored
     """
     if pause or resume:
         return _control(folder, environment, on, pause=pause)
+    if again:
+        return _replay(select, on, folder, environment, sources=sources, swap=swap, as_json=as_json)
+    if sources or swap:
+        raise click.UsageError("--sources and --swap belong to --replay")
     from gristmill.cli.streaming import following
 
     project = open_project(folder, environment)
@@ -61,6 +72,40 @@ def command(
             stop=stop,
             listener=draw,
         )
+    return 0
+
+
+def _replay(
+    select: tuple[str, ...],
+    on: str | None,
+    folder: Path | None,
+    environment: str | None,
+    *,
+    sources: bool,
+    swap: bool,
+    as_json: bool,
+) -> int:
+    from gristmill.cli.output import columns, emit, say
+
+    found = open_project(folder, environment).replay_stream(select, on=on, sources=sources, swap=swap)
+    rows = []
+    for name, table in found.tables.items():
+        counts = {"missing": table.missing, "extra": table.extra, "different": table.different}
+        if as_json:
+            emit(
+                "table", name=name, rows=table.computed_rows, rows_before=table.stored_rows, equal=table.equal, **counts
+            )
+        word = "the same rows" if table.equal else f"+{table.missing:,} -{table.extra:,} ~{table.different:,}"
+        rows.append((name, f"{table.stored_rows:,}", f"{table.computed_rows:,}", word))
+    if as_json:
+        emit("replay", on=found.on, branch=found.branch, equal=found.equal, swapped=found.swapped, commit=found.commit)
+        return 0
+    click.echo(columns(rows, header=("table", found.on, "replayed", ""), right=(1, 2)))
+    if found.swapped:
+        say(f"{found.on} is at {found.commit[:7]}    undo: gristmill revert {found.commit[:7]} --on {found.on}")
+    else:
+        words = " ".join(["gristmill stream --replay --swap", *select, *(["--sources"] if sources else [])])
+        say(f"{found.on} is unchanged; the result waits on {found.branch}    swap it in: {words} --on {found.on}")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gristmill.algebra.delta import Maintained
 
 _CHANGES = "_gm_changes"
+_AT_HAND = "_gm_changes_at_hand"
+_FEW = 65_536
+"""So many changed rows are held in memory; more are a table of the kernel, which spills."""
 
 
 class StateSql(msgspec.Struct, frozen=True):
@@ -55,6 +58,10 @@ class ChangesSql(msgspec.Struct, frozen=True):
 
 def changes_sql(kernel: Kernel, maintained: Maintained) -> ChangesSql:
     """Compile what ``maintain`` gave."""
+    steps = [(step.name, kernel.text(step.expr)) for step in maintained.steps]
+    touched = [state.touched for state in maintained.states if state.touched is not None]
+    changes = None if maintained.changes is None else kernel.text(maintained.changes)
+    steps, changes = _folded(steps, changes, touched)
     return ChangesSql(
         mode=maintained.mode,
         why=maintained.why,
@@ -63,11 +70,29 @@ def changes_sql(kernel: Kernel, maintained: Maintained) -> ChangesSql:
             StateSql(state.suffix, tuple(state.schema.names), state.key, state.fingerprint, state.touched)
             for state in maintained.states
         ),
-        steps=tuple((step.name, kernel.text(step.expr)) for step in maintained.steps),
-        changes=None if maintained.changes is None else kernel.text(maintained.changes),
+        steps=tuple(steps),
+        changes=changes,
         inputs=maintained.inputs,
         reads=maintained.reads,
         passes=maintained.passes,
+    )
+
+
+def _folded(
+    steps: Sequence[tuple[str, str]], changes: str | None, kept: Sequence[str]
+) -> tuple[list[tuple[str, str]], str | None]:
+    """Write a step that is read in one place only into that place: a statement costs more than few rows do."""
+    texts = [text for _, text in steps] + ([changes] if changes is not None else [])
+    left: list[tuple[str, str]] = []
+    for at, (name, _) in enumerate(steps):
+        readers = [later for later in range(at + 1, len(texts)) if quote(name) in texts[later]]
+        if name in kept or len(readers) != 1 or texts[readers[0]].count(quote(name)) != 1:
+            left.append((name, texts[at]))
+            continue
+        texts[readers[0]] = f"WITH {quote(name)} AS NOT MATERIALIZED ({texts[at]}) SELECT * FROM ({texts[readers[0]]})"
+    names = [name for name, _ in left]
+    return [(name, texts[[step for step, _ in steps].index(name)]) for name in names], (
+        texts[-1] if changes is not None else None
     )
 
 
@@ -94,12 +119,14 @@ class OutputChanges:
         sql: a SELECT of the output's columns and ``_w``, every different row once, weights not zero.
         came, gone: how many rows come and go.
         states: the states that change.
+        rows: what ``sql`` gives, where that is little enough to be at hand.
     """
 
     sql: str
     came: int
     gone: int
     states: tuple[StateChanges, ...]
+    rows: pa.Table | None = None
 
 
 @contextmanager
@@ -120,20 +147,43 @@ def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql) -> Iterator
         for name, text in ready.steps:
             _make(kernel, name, text)
             made.append(name)
-        _make(kernel, _CHANGES, ready.changes or "")
-        made.append(_CHANGES)
-        came, gone = _counts(kernel)
         states = tuple(_state(state) for state in ready.states if state.touched is not None)
-        yield OutputChanges(f"SELECT * FROM {quote(_CHANGES)}", came, gone, states)
+        rows = _few(kernel, ready.changes or "")
+        if rows is None:
+            _make(kernel, _CHANGES, ready.changes or "")
+            made.append(_CHANGES)
+            yield OutputChanges(f"SELECT * FROM {quote(_CHANGES)}", *_counts(kernel), states)
+        else:
+            kernel.connection.register(_AT_HAND, rows)
+            yield OutputChanges(f"SELECT * FROM {quote(_AT_HAND)}", *_weights(rows), states, rows)
     finally:
-        for name in made:
-            kernel.connection.execute(f"DROP TABLE IF EXISTS temp.{quote(name)}")
+        kernel.connection.execute("; ".join(f"DROP TABLE IF EXISTS temp.{quote(name)}" for name in made) or "SELECT 1")
+
+
+def _few(kernel: Kernel, text: str) -> pa.Table | None:
+    """Return the rows of a query, or None where they are many."""
+    import pyarrow as pa
+
+    with engine_errors():
+        stream = kernel.connection.sql(text).to_arrow_reader(_FEW)
+        batches: list[pa.RecordBatch] = []
+        for batch in stream:
+            batches.append(batch)
+            if sum(held.num_rows for held in batches) > _FEW:
+                stream.close()
+                return None
+    return pa.Table.from_batches(batches, stream.schema)
+
+
+def _weights(rows: pa.Table) -> tuple[int, int]:
+    weights = rows.column("_w").to_numpy()
+    return int(weights[weights > 0].sum()), int(-weights[weights < 0].sum())
 
 
 def changes_of(kernel: Kernel, maintained: Maintained) -> pa.Table:
     """Return the changes of an output as one table."""
     with run_changes(kernel, maintained) as found:
-        return kernel.query(found.sql).read_all()
+        return found.rows if found.rows is not None else kernel.query(found.sql).read_all()
 
 
 def _make(kernel: Kernel, name: str, text: str) -> None:

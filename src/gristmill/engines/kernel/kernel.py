@@ -69,6 +69,7 @@ class Kernel:
         self._plans: dict[tuple[str, int | None], str] = {}
         self._checked: dict[tuple[str, bool, tuple[tuple[str, str], ...]], SqlDefinition] = {}
         self._texts: dict[tuple[object, int | None], str] = {}
+        self.known: dict[str, tuple[str, bool]] = {}
         with engine_errors():
             config = _settings(made or str(temp_dir), memory_limit_bytes, threads, temp_limit_bytes)
             self.connection: duckdb.DuckDBPyConnection = duckdb.connect(config=config)
@@ -99,7 +100,7 @@ class Kernel:
         with engine_errors():
             other.connection = self.connection.cursor()
             other.connection.execute("SET TimeZone = 'UTC'")
-        other._clean_up = None
+        other._clean_up, other.known = None, {}
         other._plans, other._checked, other._texts = dict(self._plans), dict(self._checked), dict(self._texts)
         return other
 
@@ -121,6 +122,7 @@ class Kernel:
 
     def unregister(self, name: str) -> None:
         """Forget a name; nothing happens when it is not known."""
+        self.known.pop(name, None)
         with engine_errors():
             self.connection.execute(f"DROP VIEW IF EXISTS {quote(name)}")
 

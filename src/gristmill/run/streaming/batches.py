@@ -351,11 +351,7 @@ def _write_late(tx: Transaction, batch: Batch, found: _Sorted) -> None:
 def _ledgers(
     ctx: Context, found: _Sorted, staged: Staged, aside: Sequence[SetAside], lost: Mapping[int, int]
 ) -> dict[int, Ledger]:
-    from gristmill.store import compute
-
-    compute.register(ctx.kernel.connection, "_gristmill_count", staged.scan)
-    sql = f"SELECT {ORIGIN_UNIT}, count(*) FROM _gristmill_count GROUP BY 1"
-    passed = dict(ctx.kernel.connection.execute(sql).fetchall())
+    passed = _passed(ctx, found, staged)
     put_aside: dict[int, int] = {}
     for row in aside:
         if row.unit_number is not None:
@@ -371,6 +367,22 @@ def _ledgers(
         )
         for number, delivered in found.delivered.items()
     }
+
+
+def _passed(ctx: Context, found: _Sorted, staged: Staged) -> dict[int, int]:
+    """Return how many of the rows that stay are of each unit."""
+    from gristmill.store import compute
+
+    if staged.row_count == sum(part.num_rows for part in found.keep):  # nothing was set aside
+        counts: dict[int, int] = {}
+        for part in found.keep:
+            numbers, times = np.unique(part.column(ORIGIN_UNIT).to_numpy(), return_counts=True)
+            for number, count in zip(numbers.tolist(), times.tolist(), strict=True):
+                counts[number] = counts.get(number, 0) + count
+        return counts
+    compute.register(ctx.kernel.connection, "_gristmill_count", staged.scan)
+    sql = f"SELECT {ORIGIN_UNIT}, count(*) FROM _gristmill_count GROUP BY 1"
+    return dict(ctx.kernel.connection.execute(sql).fetchall())
 
 
 def _write_state(tx: Transaction, batch: Batch, units: Mapping[str, Unit], state: StreamState) -> None:

@@ -28,6 +28,7 @@ from gristmill.model.events import (
 )
 from gristmill.model.findings import Finding
 from gristmill.run.context import Context
+from gristmill.run.registering import forget_scans
 from gristmill.run.rules import ordered, rules_of
 from gristmill.run.stage import Progress, bring_up
 from gristmill.run.streaming.batches import LATE_ROWS, land_batch
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 _IDLE_S = 0.5
 _TRIES = 20
 _FEWEST_ROWS = 500
+_SCANS_KEPT = 64
+"""After so many batches the kernel lets go of what their scans left with it."""
 _SHOWN = (Assumed, Found, StreamWaiting)
 
 
@@ -59,6 +62,7 @@ class Flow:
         max_rows: rows in one batch at most.
         max_bytes: bytes in one batch at most.
         stop: asked between batches whether to stop.
+        sinks: whether changes leave through sinks.
     """
 
     on: str
@@ -69,6 +73,7 @@ class Flow:
     max_rows: int = 100_000
     max_bytes: int = 64 * 2**20
     stop: Callable[[], bool] = lambda: False
+    sinks: bool = True
 
 
 @dataclass(slots=True)
@@ -102,7 +107,7 @@ def stream(ctx: Context, flow: Flow) -> Totals:
 def streamed(ctx: Context, select: Sequence[str]) -> tuple[list[Node], list[Node]]:
     """Return the stream sources, and the derived tables that follow from them, inputs first.
 
-    Models and predictions, and what reads them, are left to runs.
+    Models and predictions, tables with a slow layer, and what reads them, are left to runs.
     """
     chosen = ctx.graph.select(select)
     for name in list(chosen) if select else []:
@@ -112,7 +117,7 @@ def streamed(ctx: Context, select: Sequence[str]) -> tuple[list[Node], list[Node
     moving = {node.name for node in sources} | {node.late.table for node in sources if node.late.policy == "side"}
     tables = []
     for node in order:
-        if node.kind in ("table", "sql", "step") and moving.intersection(node.inputs):
+        if node.kind in ("table", "sql", "step") and not node.slow and moving.intersection(node.inputs):
             tables.append(node)
             moving.add(node.name)
     return sources, tables
@@ -132,7 +137,7 @@ class _Stream:
                 hint="gm.tail(...), gm.redis_stream(...), gm.kafka(...), gm.push(...) make one",
             )
         self.inlets = [Inlet(node, flow.start, flow.until_end) for node in self.sources]
-        self.outbox = Outbox(self.ctx, flow.on)
+        self.outbox = Outbox(self.ctx, flow.on, at_work=flow.sinks)
         self.totals = Totals()
         self.rows_limit = min(flow.max_rows, 10_000)
         self.wall_s = 0.0
@@ -252,6 +257,8 @@ class _Stream:
         self.totals.batches += 1
         self.totals.recent.append((began, rows))
         self._adapt(rows)
+        if self.totals.batches % _SCANS_KEPT == 0:
+            forget_scans(self.ctx.kernel)
         self.outbox.send()
         self.tell(self._report(commit, rows))
 
@@ -272,7 +279,7 @@ class _Stream:
             findings = self._fill(ctx, tx, busy)
             refused = [finding for finding in findings if finding.blocks]
             if refused:
-                raise _refusal(refused, self.flow.on, store.resolve(self.flow.on))
+                raise refusal(refused, self.flow.on, store.resolve(self.flow.on))
             return tx.commit()
         except BaseException:
             if tx.result is None:
@@ -343,9 +350,18 @@ def _only(listener: Listener) -> Listener:
     return tell
 
 
-def _refusal(findings: Sequence[Finding], on: str, head: str) -> GristmillError:
+def refusal(findings: Sequence[Finding], on: str, head: str, *, branch: str = "") -> GristmillError:
+    """Return what to raise where checks said no; with ``branch`` the result waits there."""
     first = findings[0]
     words = first.expected or first.rule.code
+    if branch:
+        return CheckFailed(
+            f"the replay stopped: {first.table}: {words}: {first.observed or f'{first.failed_rows:,} rows'}",
+            code="GM-C040",
+            where=f"{on} is unchanged at {head[:7]}; what was built waits on {branch}",
+            hint="mend the definition or the rule, and replay again: it goes on where it stopped",
+            examples=[str(example) for example in first.examples],
+        )
     return CheckFailed(
         f"the stream stopped: {first.table}: {words}: {first.observed or f'{first.failed_rows:,} rows'}",
         code="GM-C040",

@@ -86,12 +86,13 @@ def _check_final(ctx: Context, sink: Sink) -> None:
 
 
 class Outbox:
-    """The sinks of a project, at work beside a stream."""
+    """The sinks of a project, at work beside a stream; none of them where ``at_work`` is false."""
 
-    def __init__(self, ctx: Context, on: str) -> None:
+    def __init__(self, ctx: Context, on: str, *, at_work: bool = True) -> None:
         check_sinks(ctx)
         self.ctx, self.on = ctx, on
-        self.sent = {name: pointer_of(ctx, on, name).sent for name in ctx.graph.sinks}
+        self.sinks = tuple(ctx.graph.sinks.values()) if at_work else ()
+        self.sent = {sink.name: pointer_of(ctx, on, sink.name).sent for sink in self.sinks}
         self._writers: dict[str, SinkWriter] = {}
         self._again: dict[str, tuple[int, float]] = {}
 
@@ -100,7 +101,7 @@ class Outbox:
 
         Raises GristmillError where a retry cannot help.
         """
-        for sink in self.ctx.graph.sinks.values():
+        for sink in self.sinks:
             tries, not_before = self._again.get(sink.name, (0, 0.0))
             if time.monotonic() < not_before:
                 continue
