@@ -9,7 +9,7 @@ import pytest
 
 from gristmill import connect
 from gristmill.connect import json_read
-from gristmill.connect.json_bulk import records_of
+from gristmill.connect.json_bulk import Together, records_of
 
 ODD = [
     '{"id": 1, "id": 2}', '{"id": 1, "in": {"a": 1, "a": 2}}', "[1]", "{", '{"id": NaN}', '{"id": 1e999}',
@@ -59,6 +59,7 @@ def test_together_and_singly_are_one(
     path = written(tmp_path, seed=seed, odd=odd, layout=layout)
     rows, rejects, figures = read(path)
     monkeypatch.setattr(json_read, "records_of", lambda raws: None)
+    monkeypatch.setattr(Together, "columns", lambda self, raws: None)
     one_rows, one_rejects, one_figures = read(path)
     assert rows.equals(one_rows)
     assert rejects == one_rejects
@@ -83,3 +84,42 @@ def test_what_is_read_together_is_strict(text: str) -> None:
         assert found is None
     else:
         assert found is None or found[1] == value
+
+
+FLAT = Together({"id": "int64", "x": "double", "s": "string", "ok": "boolean"}, {"id"})
+PLAIN = ['{"id": 1, "x": 2.5, "s": "a:b", "ok": true}', '{"id": 2}', '{"s": null, "id": 3, "x": 4}']
+
+
+def test_plain_cells() -> None:
+    columns = FLAT.columns([text.encode() for text in PLAIN])
+    assert columns is not None
+    assert {name: column.to_pylist() for name, column in columns.items()} == {
+        "id": [1, 2, 3],
+        "x": [2.5, None, 4.0],
+        "s": ["a:b", None, None],
+        "ok": [True, None, None],
+    }
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        ['{"id": 4, "id": 5}'],
+        ['{"id": 4}{"id": 5}'],
+        ['{"id": 4}\n{"id": 5}', '{"id": 6, "s": "', '"}'],
+        ['{"id": 4,', '"x": 1}', '{"id": 5}, {"id": 6}'],
+        ['{"id": null}'],
+        ["{}"],
+        ['{"id": 4.0}'],
+        ['{"id": true}'],
+        ['{"id": 123456789012345678901}'],
+        ['{"id": 4, "x": 9007199254740993}'],
+        ['{"id": 4, "y": 1}'],
+        ['{"id": 4, "s": "\\ud800"}'],
+        ["[4]"],
+        ["null"],
+        ["4"],
+    ],
+)
+def test_odd_cells_are_left_to_be_read_singly(odd: list[str]) -> None:
+    assert FLAT.columns([text.encode() for text in [*PLAIN, *odd]]) is None

@@ -8,20 +8,21 @@ None, and the records are read one by one by ``json_read``, which knows the word
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from gristmill.connect.csv_scan import escaped_positions
-from gristmill.connect.json_types import MisfitError, Seen, finish
+from gristmill.connect.json_types import MisfitError, Seen, converter, finish
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 Record = dict[str, object]
-Converters = Mapping[str, Callable[[object], object]]
 
 _DECODE = msgspec.json.Decoder().decode
 _PLAIN: dict[str, set[type]] = {
@@ -60,17 +61,22 @@ def records_of(raws: Sequence[bytes]) -> list[Record] | None:
     return values
 
 
-def _colons(raws: Sequence[bytes]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _colons(raws: Sequence[bytes]) -> NDArray[np.int64]:
     """Return how many colons stand outside of strings in each text; all of them are sound JSON."""
     ends = np.cumsum(np.fromiter(map(len, raws), dtype=np.int64, count=len(raws)) + 1)
-    octets = np.frombuffer(b"\n".join(raws), dtype=np.uint8)
-    quotes = np.flatnonzero(octets == ord('"'))
-    escaped = escaped_positions(octets, ord("\\"))
-    if len(escaped):
-        quotes = np.setdiff1d(quotes, escaped, assume_unique=True)
-    colons = np.flatnonzero(octets == ord(":"))
-    outside = colons[np.searchsorted(quotes, colons) % 2 == 0]
+    outside = _outside(b"\n".join(raws))
     return np.bincount(np.searchsorted(ends, outside, side="right"), minlength=len(raws))
+
+
+def _outside(text: bytes) -> NDArray[np.int64]:
+    """Return where colons stand outside of strings."""
+    octets = np.frombuffer(text, dtype=np.uint8)
+    quotes = np.flatnonzero(octets == ord('"'))
+    if b"\\" in text:
+        quotes = np.setdiff1d(quotes, escaped_positions(octets, ord("\\")), assume_unique=True)
+    colons = np.flatnonzero(octets == ord(":"))
+    outside: NDArray[np.int64] = colons[np.searchsorted(quotes, colons) % 2 == 0]
+    return outside
 
 
 def _names(value: object) -> int:
@@ -79,37 +85,87 @@ def _names(value: object) -> int:
     return sum(map(_names, value)) if isinstance(value, list) else 0
 
 
-def columns_of(
-    records: Sequence[Record], kinds: Mapping[str, str], converters: Converters, required: set[str]
-) -> dict[str, pa.Array] | None:
-    """Return the columns of records by name, or None where a record does not fit them.
+class Together:
+    """Reads many records of a source at once.
 
     Args:
-        records: the objects.
         kinds: the types of all columns, as text.
-        converters: what checks and converts one value, for each column.
         required: columns that may not be null.
     """
-    if not all(kinds.keys() >= layout for layout in map(set, set(map(tuple, records)))):
-        return None
-    columns = {}
-    for name, kind in kinds.items():
-        values = [record.get(name) for record in records]
-        types = set(map(type, values))
-        if name in required and _NOTHING in types:
+
+    def __init__(self, kinds: Mapping[str, str], required: Collection[str]) -> None:
+        self._kinds = dict(kinds)
+        self._converters = {name: converter(kind) for name, kind in kinds.items()}
+        self._required = set(required)
+        flat = bool(kinds) and all(kind in _PLAIN for kind in kinds.values())
+        self._decode_flat = _flat_decoder(self._kinds) if flat else None
+
+    def columns(self, raws: Sequence[bytes]) -> dict[str, pa.Array] | None:
+        """Return the columns of records by name, or None where one is odd or does not fit."""
+        flat = self._flat(raws)
+        if flat is not None:
+            return self._made(flat)
+        records = records_of(raws)
+        if records is None or not all(self._kinds.keys() >= set(layout) for layout in set(map(tuple, records))):
             return None
-        types.discard(_NOTHING)
-        if not types <= _PLAIN.get(kind, _NONE):
-            convert = converters[name]
-            try:
-                values = [None if value is None else convert(value) for value in values]
-            except MisfitError:
+        return self._made({name: [record.get(name) for record in records] for name in self._kinds})
+
+    def _flat(self, raws: Sequence[bytes]) -> dict[str, list[object]] | None:
+        """Return the values of records that are nothing but plain cells of known names, by column.
+
+        A line break between two texts keeps a text from becoming two values, their number two from becoming one; as
+        many colons as values mean that no name stands twice.
+        """
+        if self._decode_flat is None:
+            return None
+        joined = b"\n".join(raws)
+        if joined.count(b"\n") != len(raws) - 1:
+            return None
+        try:
+            records = self._decode_flat(joined)
+        except (ValueError, RecursionError):
+            return None
+        if len(records) != len(raws):
+            return None
+        columns: dict[str, list[object]] = {}
+        there = 0
+        for index, name in enumerate(self._kinds):
+            values = list(map(attrgetter(f"c{index}"), records))
+            missing = values.count(msgspec.UNSET)
+            there += len(values) - missing
+            columns[name] = [None if value is msgspec.UNSET else value for value in values] if missing else values
+        return columns if len(_outside(joined)) == there else None
+
+    def _made(self, columns: dict[str, list[object]]) -> dict[str, pa.Array] | None:
+        made = {}
+        for name, kind in self._kinds.items():
+            values = columns[name]
+            types = set(map(type, values))
+            if name in self._required and _NOTHING in types:
                 return None
-        array, bad = finish(values, kind)
-        if bad:
-            return None
-        columns[name] = array
-    return columns
+            types.discard(_NOTHING)
+            if not types <= _PLAIN.get(kind, _NONE):
+                convert = self._converters[name]
+                try:
+                    values = [None if value is None else convert(value) for value in values]
+                except MisfitError:
+                    return None
+            array, bad = finish(values, kind)
+            if bad:
+                return None
+            made[name] = array
+        return made
+
+
+def _flat_decoder(kinds: Mapping[str, str]) -> Callable[[bytes], list[msgspec.Struct]]:
+    """Return what decodes lines of objects with these names, each a cell of its kind, a null, or not there."""
+    fields = []
+    for index, kind in enumerate(kinds.values()):
+        cell = float | int if kind == "double" else next(iter(_PLAIN[kind]))
+        fields.append((f"c{index}", cell | None | msgspec.UnsetType, msgspec.UNSET))
+    names = {f"c{index}": name for index, name in enumerate(kinds)}
+    record = msgspec.defstruct("Cells", fields, rename=names, forbid_unknown_fields=True, gc=False)
+    return msgspec.json.Decoder(record).decode_lines
 
 
 def see_all(records: Sequence[Record], columns: dict[str, Seen]) -> None:

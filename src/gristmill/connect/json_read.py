@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gristmill.connect.json_bulk import columns_of, records_of, see_all
+from gristmill.connect.json_bulk import Together, records_of, see_all
 from gristmill.connect.json_text import Text, strict, texts
 from gristmill.connect.json_types import MisfitError, Seen, converter, finish
 from gristmill.connect.rows import batch_of
@@ -117,6 +117,7 @@ class JsonRows:
         self._kinds = {column.name: column.type for column in own}
         self._converters = {column.name: converter(column.type) for column in own}
         self._required = {column.name for column in own if not column.nullable}
+        self._together = Together(self._kinds, self._required)
 
     def __iter__(self) -> Iterator[Chunk]:
         for found in texts(self._content.blocks(), self._kind, unit=self._unit):
@@ -126,8 +127,7 @@ class JsonRows:
 
     def _chunks(self, found: list[Text]) -> Iterator[Chunk]:
         """Read texts together; where something is odd about one, its neighbours singly and the others together."""
-        records = records_of([text.raw for text in found])
-        columns = None if records is None else columns_of(records, self._kinds, self._converters, self._required)
+        columns = self._together.columns([text.raw for text in found])
         if columns is not None:
             yield self._made(found, columns, np.arange(len(found)), {})
         elif len(found) <= _SINGLY:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gristmill.connect.json_bulk import columns_of, records_of
+from gristmill.connect.json_bulk import Together
 from gristmill.connect.json_read import writable
 from gristmill.connect.json_text import strict
 from gristmill.connect.json_types import MisfitError, Seen, converter, finish
@@ -106,7 +106,8 @@ class Decoder:
         self._kinds = {column.name: column.type for column in shape.columns}
         self._converters = {name: converter(kind) for name, kind in self._kinds.items()}
         self._required = [column.name for column in shape.columns if not column.nullable]
-        self._bulk = codec is json_record and not typed and not self._key
+        plain = codec is json_record and not typed and not self._key
+        self._together = Together(self._kinds, self._required) if plain else None
 
     def polled(self, fetched: Fetched) -> Polled:
         """Return the rows of messages, and those that cannot be rows."""
@@ -127,12 +128,9 @@ class Decoder:
     def _at_once(self, fetched: Fetched) -> Polled | None:
         """Return the rows of messages that are plain, all of them; None where one is not."""
         texts = [message.value for message in fetched.messages if type(message.value) is bytes and not message.problem]
-        if not self._bulk or not texts or len(texts) < len(fetched.messages):
+        if self._together is None or not texts or len(texts) < len(fetched.messages):
             return None
-        records = records_of(texts)
-        if records is None:
-            return None
-        columns = columns_of(records, self._kinds, self._converters, set(self._required))
+        columns = self._together.columns(texts)
         if columns is None:
             return None
         fits = np.ones(len(texts), dtype=bool)
