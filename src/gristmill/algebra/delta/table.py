@@ -132,8 +132,8 @@ def as_markdown() -> str:
         "that it is. That holds for SELECT with WHERE, joins, GROUP BY, HAVING, QUALIFY, DISTINCT, ORDER BY with",
         "LIMIT, WITH, subqueries in FROM, set operations, subqueries that are one value, and IN over a subquery. Of",
         "two zeros, and of rows with equal places in a window, the text leaves open which is shown; it is settled as",
-        "for Ibis. What could give other rows than its text is computed in full, and `plan` says why: sums of floats",
-        "with FILTER or over a window, `stddev` and its kin, `first`, `arg_max`, DISTINCT ON, EXISTS, ROLLUP, UNNEST,",
-        "recursion, ASOF.",
+        "for Ibis, as are the last bits of sums, variances and correlations of floats. What could give other rows than",
+        "its text is computed in full, and `plan` says why: sums of floats over a window, `first`, `arg_max`,",
+        "DISTINCT ON, EXISTS, ROLLUP, UNNEST, recursion, ASOF.",
     ]
     return "\n".join(lines) + "\n"

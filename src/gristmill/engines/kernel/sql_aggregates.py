@@ -22,6 +22,16 @@ _ORDER_FREE = (
     sge.BitwiseXorAgg,
     sge.CountIf,
 )
+_MOMENTS: dict[type[sge.Expression], tuple[type[ops.Reduction], str]] = {
+    sge.Stddev: (ops.StandardDev, "sample"),
+    sge.StddevSamp: (ops.StandardDev, "sample"),
+    sge.StddevPop: (ops.StandardDev, "pop"),
+    sge.Variance: (ops.Variance, "sample"),
+    sge.VariancePop: (ops.Variance, "pop"),
+    sge.Corr: (ops.Correlation, "sample"),
+    sge.CovarSamp: (ops.Covariance, "sample"),
+    sge.CovarPop: (ops.Covariance, "pop"),
+}
 _WHOLE_FLOATS = "the engine's own sum of floats depends on the order of rows"
 _ANALYTIC = {
     sge.RowNumber: True,
@@ -56,6 +66,8 @@ def reduction(scope: Scope, node: sge.Expression, where: ops.Value | None) -> op
         case sge.Min() | sge.Max() if not node.expressions and not isinstance(node.this, sge.Distinct):
             arg = value(scope, node.this)
             return (ops.Min if isinstance(node, sge.Min) else ops.Max)(arg, where=where)
+        case _ if type(node) in _MOMENTS:
+            return _moment(scope, node, where)
         case sge.LogicalOr() | sge.LogicalAnd():
             arg = value(scope, node.this)
             if arg.dtype.is_boolean():
@@ -66,6 +78,18 @@ def reduction(scope: Scope, node: sge.Expression, where: ops.Value | None) -> op
     raise InFull(f"the result of `{node.sql(dialect='duckdb')}` may depend on the order of rows")
 
 
+def _moment(scope: Scope, node: sge.Expression, where: ops.Value | None) -> ops.Value:
+    """Return a variance or one of its kin, which is exact here, and so depends on no order."""
+    made, how = _MOMENTS[type(node)]
+    args = [value(scope, part) for part in (node.this, node.args.get("expression")) if part is not None]
+    doubles = [
+        arg if arg.dtype.is_float64() else SqlValue(parts=("CAST(", " AS DOUBLE)"), args_=(arg,), type_=dt.float64)
+        for arg in args
+    ]
+    found: ops.Value = made(*doubles, how=how, where=where)
+    return found
+
+
 def _sum(scope: Scope, node: sge.Expression, where: ops.Value | None) -> ops.Value:
     arg = value(scope, node.this)
     mean = isinstance(node, sge.Avg)
@@ -74,9 +98,9 @@ def _sum(scope: Scope, node: sge.Expression, where: ops.Value | None) -> ops.Val
             sge.DataType.Type.DOUBLE,
             sge.DataType.Type.FLOAT,
         )
-        if where is not None or not typed:
+        if not typed:
             raise InFull(f"`{node.sql(dialect='duckdb')}`: {_WHOLE_FLOATS}")
-        return (ops.Mean if mean else ops.Sum)(arg)
+        return (ops.Mean if mean else ops.Sum)(arg, where=where)
     if not (arg.dtype.is_integer() or arg.dtype.is_boolean() or arg.dtype.is_decimal()):
         raise InFull(f"`{node.sql(dialect='duckdb')}` is over values of an unknown kind")
     if mean:
@@ -148,7 +172,7 @@ def _over(scope: Scope, node: sge.Expression, *, ordered: bool, from_first: bool
         parts, kind = _call_in_window(scope, node)
         return SqlAnalytic(parts=parts, args_=kind[0], type_=kind[1], positional=_ANALYTIC[type(node)])
     made = reduction(scope, node, where)
-    if isinstance(made, ops.Sum | ops.Mean):
+    if isinstance(made, (ops.Sum, ops.Mean, *(kind for kind, _ in _MOMENTS.values()))):
         raise InFull(f"`{text}` over a window: {_WHOLE_FLOATS}")
     return made
 
