@@ -275,6 +275,7 @@ def rewritten(tree: sge.Expression, notes: list[str]) -> sge.Expression:
         sge.IntDiv: _floor_divide,
         sge.Mod: _modulo,
         sge.Cast: _cast,
+        sge.TryCast: _cast,
         sge.Sum: _sum,
         sge.Avg: _sum,
         sge.Stddev: _engine,
@@ -288,7 +289,8 @@ def rewritten(tree: sge.Expression, notes: list[str]) -> sge.Expression:
     }
     found = list(tree.find_all(*rules))
     for node in reversed(found):
-        new = rules[type(node)](node, notes)
+        rule = rules.get(type(node))
+        new = node if rule is None else rule(node, notes)
         if new is not node and node is tree:
             return new
         if new is not node:
@@ -341,7 +343,8 @@ def _cast(node: sge.Expression, notes: list[str]) -> sge.Expression:
         return node
     if source in _FLOATS or source == sge.DataType.Type.DECIMAL:
         word = node.args["to"].sql(dialect="duckdb")
-        return sge.Var(this=fill_text(FORMULAS["float_to_integer"], [_text(node.this)], (word,)))
+        rule = "float_to_integer_try" if isinstance(node, sge.TryCast) else "float_to_integer"
+        return sge.Var(this=fill_text(FORMULAS[rule], [_text(node.this)], (word,)))
     return node
 
 
