@@ -94,6 +94,16 @@ def test_what_people_write_follows(kernel: Kernel, text: str, mode: str):
         ("with recursive r as (select 1 as i union all select i + 1 from r where i < 3) select * from r", "RECURSIVE"),
         ("select a.k from raw.a a asof join raw.b b on a.k = b.k and a.t >= b.t", "join"),
         ("select * from (values (1)) v(a)", "takes rows from"),
+        ("select product(n) as p from raw.b", "one value of one row"),
+        ("select k, histogram(k) as p from raw.b group by k", "one value of one row"),
+        ("select k, generate_subscripts([1, 2], 1) as p from raw.b", "one value of one row"),
+        ("select k, regexp_split_to_table(s, ',') as p from raw.a", "one value of one row"),
+        ("select a.k from raw.a a join raw.b b join raw.c c on b.k = c.k on a.k = b.k", "joined already"),
+        ("select a.k, c.n from raw.a a, raw.b b right join raw.c c on b.k = c.k", "before a comma"),
+        ("select a.k, c.n from raw.a a, raw.b b full join raw.c c on b.k = c.k", "before a comma"),
+        ("select k, n from raw.b order by k, n limit 10%", "no number of rows"),
+        ("select k, n from raw.b order by k, n limit 10 percent", "no number of rows"),
+        ("select 'gm_arg_0_' || s as p from raw.a", "stands for something else"),
     ],
 )
 def test_what_could_differ_from_its_text_is_computed_in_full_and_says_why(kernel: Kernel, text: str, why: str):
@@ -137,3 +147,25 @@ def test_what_the_engine_rounds_by_the_order_of_rows_is_exact(kernel: Kernel, ca
     (text,) = kernel.query(found.sql).read_all()["s"].to_pylist()
     (exact,) = results
     assert exact == pytest.approx(text, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select try_cast(s as bigint) as a, try_cast(x as integer) as b, try_cast(d as smallint) as c from raw.a",
+        "select a.k from raw.a a, raw.b b left join raw.c c on b.k = c.k",
+    ],
+)
+def test_rows_are_those_of_the_text(kernel: Kernel, text: str):
+    found = kernel.check_sql(text, SCHEMAS)
+    assert found.expression is not None, found.in_full
+    rng = random.Random(5)
+    for name in TABLES:
+        kernel.register(name, arrow(name, rows_of(rng, name)))
+    assert bag(kernel.query(found.sql).read_all()) == bag(kernel.query(found.expression).read_all())
+
+
+def test_trying_to_cast_cuts_fractions_off_as_casting_does(kernel: Kernel):
+    found = kernel.check_sql("select try_cast(x as integer) as b from raw.a", SCHEMAS)
+    kernel.register("raw.a", pa.table({"x": [2.5, -1.5, 1e300, None]}))
+    assert kernel.query(found.sql).read_all().column("b").to_pylist() == [2, -1, None, None]

@@ -303,3 +303,30 @@ def test_sql_follows_like_ibis_and_says_why_where_it_does_not(tmp_path: Path):
     assert found["made.spread"] in ("delta", "touched")
     same_as_full(project, ["made.kinds", "made.spread", "made.twice"])
     assert project.parity().ok
+
+
+def test_a_definition_in_sql_follows_with_the_types_that_its_inputs_have_now(tmp_path: Path):
+    def defined(half: bool) -> gm.Project:
+        project = csv_project(tmp_path)
+
+        @project.table("clean.a", reads=["raw.t"], key="id")
+        def a(t: ibis.Table) -> ibis.Table:
+            return t.select("id", n=t.id / 2 if half else t.id.cast("int32"))
+
+        @project.table("clean.b", reads=["raw.t"], key="id")
+        def b(t: ibis.Table) -> ibis.Table:
+            return t.select("id", n="id")
+
+        text = "select n from clean.a union all select n from clean.b"
+        project.sql("made.both", text, reads=["clean.a", "clean.b"])
+        return project
+
+    land(tmp_path, "1.csv", rows(100))
+    modes(defined(half=False))
+    land(tmp_path, "2.csv", rows(3, first=100))
+    assert modes(defined(half=False))["made.both"] == "delta"
+    assert modes(defined(half=True))["made.both"] == "full"
+    land(tmp_path, "3.csv", rows(3, first=103))
+    project = defined(half=True)
+    assert modes(project)["made.both"] == "delta"
+    assert project.parity().ok

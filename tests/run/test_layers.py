@@ -10,6 +10,7 @@ import pytest
 
 import gristmill as gm
 from gristmill.errors import CheckFailed, DefinitionError, UsageError
+from gristmill.run.layers import load_layer
 from tests.run.streams import append, event, lines
 
 START = dt.datetime(2026, 1, 1, 12, tzinfo=dt.UTC)
@@ -155,3 +156,21 @@ def test_words_that_are_wrong_are_told(tmp_path: Path) -> None:
         shop(tmp_path, slow="nightly")
     with pytest.raises(UsageError, match="no derived table"):
         shop(tmp_path).serve("raw.ev")
+
+
+def test_a_stretch_of_a_slow_table_that_is_asked_for_leaves_no_other_rows_behind(tmp_path: Path) -> None:
+    append(tmp_path / "in/a.ndjson", lines(event(i) for i in range(60)))
+    shop(tmp_path).run()
+    append(tmp_path / "in/a.ndjson", lines(event(i, at_s=i + 30) for i in range(60, 260)))
+    made = shop(tmp_path, hour=1)
+    made.stream(until_end=True)
+    assert made.run(["marts.minute"], between="minute=2026-01-01 00:01:00..2026-01-01 00:02:00").ok
+    served = made.serve("marts.minute")
+    assert plain(served.rows) == batch(tmp_path)["marts.minute"]
+    assert served.slow == load_layer(made.store.snapshot("main"), "marts.minute")
+    assert served.slow is not None
+    assert served.slow.as_of_us == served.fast.as_of_us
+    later = shop(tmp_path, hour=24)
+    later.run()
+    found = later.store.snapshot("main").to_arrow("marts.minute")
+    assert sorted(map(str, found.to_pylist())) == batch(tmp_path)["marts.minute"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 import gristmill as gm
 from gristmill.model.events import BatchCommitted
@@ -66,3 +67,30 @@ def test_a_table_may_be_computed_in_full_between_two_batches_that_follow(tmp_pat
     append(tmp_path / "batch/in/a.ndjson", lines(event(i) for i in range(436)))
     batch.run()
     assert digests(made) == digests(batch)
+
+
+def test_what_was_begun_of_a_table_that_failed_is_not_in_the_way_later(tmp_path: Path, monkeypatch: object) -> None:
+    from gristmill.errors import EngineError
+    from gristmill.run.stage import Progress, bring_up
+    from gristmill.store import Transaction
+
+    made = project(tmp_path / "live")
+    append(tmp_path / "live/in/a.ndjson", lines(event(i) for i in range(30)))
+    made.run()
+    append(tmp_path / "live/in/a.ndjson", lines(event(i) for i in range(30, 40)))
+    made.run(["raw.ev"])
+    derived = [node for node in made.graph.order() if node.kind == "table"]
+
+    def full(*_: object, **__: object) -> None:
+        raise EngineError("no room", code="GM-E002")
+
+    with made.context() as ctx:
+        for node in derived:
+            with made.store.begin("main") as tx:
+                with monkeypatch.context() as patched:  # type: ignore[attr-defined]
+                    patched.setattr(Transaction, "stage", full)
+                    with pytest.raises(EngineError, match="no room"):
+                        bring_up(ctx, tx, node, "run/0", Progress(), anew=True)
+                names = ctx.kernel.connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+                assert not [name for (name,) in names if not name.endswith("@kept")]
+                tx.discard()

@@ -10,11 +10,11 @@ from gristmill.run.restating import load_backfill
 from tests.programs import bag
 
 
-def daily(root: Path, *, factor: int = 1, extra: bool = False) -> gm.Project:
+def daily(root: Path, *, factor: int = 1, extra: bool = False, rules: tuple[object, ...] = ()) -> gm.Project:
     project = gm.Project(root)
     raw = project.source("raw.sales", gm.files("landing/*.csv"))
 
-    @project.table("marts.daily", reads=[raw], key="day")
+    @project.table("marts.daily", reads=[raw], key="day", rules=rules)  # type: ignore[arg-type]
     def marts(sales):  # type: ignore[no-untyped-def]
         made = sales.group_by("day").agg(total=(sales.amount * factor).sum(), most=sales.amount.max())
         return made.mutate(double=made.total * 2) if extra else made
@@ -144,3 +144,19 @@ def test_what_makes_no_sense_is_refused(root: Path, select, asked, words: str) -
 def test_other_columns_want_all_of_it(root: Path) -> None:
     with pytest.raises(UsageError, match="has other columns"):
         daily(root, extra=True).run(["marts.daily"], since="2026-01-05")
+
+
+def test_no_row_of_a_changed_definition_goes_missing_where_rules_set_rows_aside(root: Path) -> None:
+    rule = gm.rules.between("total", high=585, on_fail="quarantine")
+    assert daily(root, rules=(rule,)).run().ok
+    project = daily(root, factor=2, rules=(rule,))
+    with pytest.raises(UsageError, match="rules set rows"):
+        project.run(["marts.daily"], between="day=2026-01-18..2026-01-21")
+    assert project.run(["marts.daily"], between="day=2026-01-01..2026-01-02").ok
+    result = project.run()
+    assert result.ok, result.record.findings
+    found = project.store.snapshot("main")
+    assert found.table("marts.daily").row_count + found.table("_quarantine.marts.daily").row_count == 20
+    assert found.table("_quarantine.marts.daily").row_count
+    with pytest.raises(UsageError, match="rules set rows"):
+        daily(root, factor=3, rules=(rule,)).run(["marts.daily"], between="day=..")

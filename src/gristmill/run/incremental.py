@@ -166,7 +166,11 @@ def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], a
     """Return how the table follows, in SQL; compiled once for a definition and the kinds of change, then kept."""
     kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
     kinds |= dict.fromkeys(set(acting) & set(compiled.node.reads), "inserts")
-    named = msgspec.json.encode([compiled.node.name, compiled.derivation.definition, sorted(kinds.items()), _VERSIONS])
+    definition = (
+        compiled.derivation.definition,
+        _read_types(compiled),
+    )  # a text may stay while the types of inputs move
+    named = msgspec.json.encode([compiled.node.name, definition, sorted(kinds.items()), _VERSIONS])
     key = blake3.blake3(named).hexdigest()
     kept = ctx.store.records.get(_KIND, key)
     if kept is not None:
@@ -178,6 +182,15 @@ def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], a
     made = changes_sql(ctx.kernel, maintain(compiled.written, kinds, name=compiled.node.name))  # type: ignore[arg-type]
     ctx.store.records.put(_KIND, key, msgspec.msgpack.encode(made), lasting=False)
     return made
+
+
+def _read_types(compiled: Compiled) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the types of the columns of every input, by name."""
+    import ibis.expr.operations as ops
+
+    assert compiled.written is not None
+    tables = compiled.written.op().find(ops.UnboundTable)
+    return sorted((table.name, [(name, str(kind)) for name, kind in table.schema.items()]) for table in tables)
 
 
 def _changes_sql() -> type[ChangesSql]:

@@ -72,11 +72,12 @@ def stage_partials(ctx: Context, tx: Transaction, name: str, states: Sequence[St
 
 
 def forget_partials(ctx: Context, name: str, states: Sequence[State]) -> None:
-    """Drop what the kernel held of them."""
+    """Drop what the kernel held of them; views of stored ones, which a batch before has left, stay."""
     from gristmill.algebra.delta.maintained import old_name
 
-    for state in states:
-        ctx.kernel.connection.execute(f'DROP TABLE IF EXISTS temp."{old_name(name + state.suffix)}"')
+    for known in (old_name(name + state.suffix) for state in states):
+        if known not in ctx.kernel.known:
+            ctx.kernel.connection.execute(f'DROP TABLE IF EXISTS temp."{known}"')
 
 
 def drop_partials(tx: Transaction, name: str, *, keep: Sequence[State] = ()) -> None:

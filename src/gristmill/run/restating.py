@@ -161,7 +161,7 @@ def restate(
     column, kind, span = span_of(tx, node.name, stretch)
     connection = ctx.kernel.connection
     try:
-        came, gone = _make_changes(ctx, tx, compiled, to_sql(quote(column), span, kind))
+        came, gone = _make_changes(ctx, tx, compiled, to_sql(quote(column), span, kind), changed=changed)
         tx.apply(node.name, SqlSource(connection, f"SELECT * FROM temp.{quote(_CHANGES)}"))
     except DataError as error:
         if error.code not in ("GM-D214", "GM-D215"):
@@ -182,7 +182,9 @@ def restate(
     return Restated(came=came, gone=gone, findings=findings, clean=clean, backfill=state, words=words)
 
 
-def _make_changes(ctx: Context, tx: Transaction, compiled: Compiled, condition: str) -> tuple[int, int]:
+def _make_changes(
+    ctx: Context, tx: Transaction, compiled: Compiled, condition: str, *, changed: bool
+) -> tuple[int, int]:
     """Make the table of rows that come (+1) and go (-1) and return how many there are of each."""
     from gristmill.engines.kernel.kernel import engine_errors
     from gristmill.run.tables import register_inputs
@@ -193,7 +195,10 @@ def _make_changes(ctx: Context, tx: Transaction, compiled: Compiled, condition: 
     scan = tx.scan(node.name)
     columns = ", ".join(quote(field.name) for field in scan.fields)
     casts = ", ".join(f"CAST({quote(f.name)} AS {_type(f.type)}) AS {quote(f.name)}" for f in scan.fields)
-    new = f"SELECT {casts} FROM ({kept(ctx, tx, node, _sql(ctx, compiled))}) WHERE {condition}"
+    made = kept(ctx, tx, node, sql := _sql(ctx, compiled))
+    if changed and made != sql:
+        _refuse_aside(ctx, tx, node.name, (sql, made), condition)
+    new = f"SELECT {casts} FROM ({made}) WHERE {condition}"
     old = f"SELECT {casts} FROM ({compute.bind(ctx.kernel.connection, compute.scan_sql(scan))}) WHERE {condition}"
     both = f"SELECT {columns}, 1 AS _w FROM ({new}) UNION ALL SELECT {columns}, -1 AS _w FROM ({old})"
     changes = f"SELECT {columns}, sum(_w)::BIGINT AS _w FROM ({both}) GROUP BY ALL HAVING sum(_w) <> 0"
@@ -203,6 +208,24 @@ def _make_changes(ctx: Context, tx: Transaction, compiled: Compiled, condition: 
         sides = ", ".join(total.format(sign=sign) for sign in ("", "-"))
         row = ctx.kernel.connection.execute(f"SELECT {sides} FROM temp.{quote(_CHANGES)}").fetchall()[0]
     return int(row[0]), int(row[1])
+
+
+def _refuse_aside(ctx: Context, view: View, name: str, made: tuple[str, str], condition: str) -> None:
+    """Raise UsageError where rules set rows of a changed definition aside: which ones is known of all rows together."""
+    from gristmill.contracts import quarantine
+    from gristmill.engines.kernel.kernel import engine_errors
+
+    counts = ", ".join(f"(SELECT count(*) FROM ({sql}) WHERE {condition})" for sql in made)
+    with engine_errors():
+        every, good = ctx.kernel.connection.execute(f"SELECT {counts}").fetchall()[0]
+    aside = quarantine.table_name(name)
+    before = view.table(aside).row_count if aside in view else 0
+    if every != good or before:
+        raise UsageError(
+            f"rules set rows of `{name}` aside: no part of it can be brought over by itself",
+            code="GM-U162",
+            hint=f"all of it must be computed: gristmill run {name}",
+        )
 
 
 def _type(kind: object) -> str:

@@ -260,7 +260,8 @@ def _restate(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progre
     if changed:
         refuse_other_columns(ctx, tx, compiled)
     else:
-        bring_up(replace(ctx, restate=None), tx, node, run, progress)
+        behind = compiled.derivation.reason(before) and rests(ctx, tx, node, compiled.derivation, before)
+        bring_up(replace(ctx, restate=None), tx, node, run, progress, anew=bool(behind))  # all rows as of one moment
         before = load_derivation(tx, node.name)
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode="touched", reason="asked for"))
     made = restate(ctx, tx, compiled, stretch, rules_of(ctx, node), changed=changed)
@@ -276,6 +277,8 @@ def _restate(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progre
         schemas = {name: tx.table(name).schema.to_arrow() for name in node.reads}
         tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
         _note(tx, compiled, {}, clean=made.clean)
+        if node.slow:
+            note_layer(ctx, tx, node.name)
     else:
         tx.put_document(backfill_path(node.name), msgspec.json.encode(made.backfill))
     words = f"asked for {made.words}: +{made.came:,} -{made.gone:,} rows"

@@ -124,6 +124,7 @@ def _staged_at_once(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[
         schema = ctx.kernel.schema(sql)
     prepare(tx, node, schema)
     sql = ordered(node, sql)
+    begun = states
     try:
         tree = tx.tree
         try:
@@ -131,14 +132,12 @@ def _staged_at_once(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[
             with engine_errors():
                 stage_partials(ctx, tx, node.name, states)
         except DataError:  # partial results have 38 digits; the table itself may do without them
-            forget_partials(ctx, node.name, states)
             tx.tree, states = tree, ()
             drop_partials(tx, node.name)
             assert compiled.expression is not None
             sql = ordered(node, ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us))
         with engine_errors():
             staged = tx.stage(node.name, SqlSource(ctx.kernel.connection, sql))
-        forget_partials(ctx, node.name, states)
         return staged, {state.suffix: state.fingerprint for state in states}
     except GristmillError as error:
         error.where = error.where or f"{node.name} ({node.place})"
@@ -152,6 +151,8 @@ def _staged_at_once(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[
             where=str(node.place),
             hint=f"`gristmill preview {node.name}` computes a few rows",
         ) from error
+    finally:  # whoever goes on with this kernel, by pieces or with changes, has views of these names
+        forget_partials(ctx, node.name, begun)
 
 
 def ordered(node: Node, sql: str) -> str:

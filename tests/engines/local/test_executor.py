@@ -90,3 +90,18 @@ def test_specs_and_manifests_survive_the_wire() -> None:
     again = msgspec.json.decode(msgspec.json.encode(given), type=Spec)
     assert again == given
     assert again.inputs[0].scan().rows == 40
+
+
+def test_a_worker_lets_go_of_the_rows_that_it_has_read(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from gristmill.engines.local.worker import answered
+    from gristmill.engines.protocol import Input
+
+    held = "SELECT count(*) FROM duckdb_views() WHERE temporary AND NOT internal"
+    with Kernel(threads=1) as kernel:
+        for _ in range(3):
+            scan = scan_of(programs.arrow("raw.a", rows()))
+            given = Input(name="in", fields=scan.fields, files=scan.files)
+            for sql in ('SELECT count(*) AS a FROM "in"', 'SELECT missing AS a FROM "in"'):
+                answered(kernel, msgspec.json.encode(spec(inputs=(given,), sql=sql, folder=str(tmp_path))))
+            assert kernel.connection.execute(held).fetchall() == [(0,)]
+    assert len(list(tmp_path.iterdir())) == 3

@@ -7,7 +7,7 @@ be held, `InFull` says why, and the definition is computed in full. Read `sql_va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import ibis.expr.datatypes as dt
@@ -176,7 +176,9 @@ class _Reader:
             raise InFull("it reads no table")
         alias, relation = self._source(source.this, tables)
         there = _From(relation, {(alias, name): ops.Field(relation, name) for name in relation.schema.names})
-        for join in [*(source.this.args.get("joins") or ()), *(tree.args.get("joins") or ())]:
+        joins = [*(source.this.args.get("joins") or ()), *(tree.args.get("joins") or ())]
+        _refuse_nested(joins)
+        for join in joins:
             there = self._join(there, join, tables)
         return there
 
@@ -290,6 +292,17 @@ def _how(join: sge.Join) -> str:
     raise InFull(f"`{join.sql(dialect='duckdb')}` is another kind of join")
 
 
+def _refuse_nested(joins: Sequence[sge.Join]) -> None:
+    """Raise InFull where joins do not follow from left to right, one after the other."""
+    comma = False
+    for join in joins:
+        if join.this.args.get("joins"):
+            raise InFull(f"`{join.sql(dialect='duckdb')}` joins what is joined already")
+        comma = comma or not any(join.args.get(part) for part in ("kind", "side", "method", "on", "using"))
+        if comma and str(join.args.get("side") or "").upper() in ("RIGHT", "FULL"):
+            raise InFull(f"`{join.sql(dialect='duckdb')}` keeps rows apart from a table before a comma")
+
+
 def _over(new: ops.Relation, old: ops.Relation, scope: Scope) -> tuple[ops.Relation, Scope]:
     """Return a relation and the scope with every column read from it, which has the columns of the old one."""
     fields = fields_of_relation(new)
@@ -321,7 +334,8 @@ def _number(tree: sge.Select, name: str) -> int | None:
     if part is None:
         return None
     literal = part.expression
-    if not isinstance(literal, sge.Literal) or literal.is_string or not str(literal.this).isdigit():
+    plain = isinstance(literal, sge.Literal) and not literal.is_string and str(literal.this).isdigit()
+    if part.args.get("limit_options") or not plain:
         raise InFull(f"`{part.sql(dialect='duckdb')}` is no number of rows")
     return int(literal.this)
 

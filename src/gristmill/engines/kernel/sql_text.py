@@ -40,6 +40,11 @@ _REFUSED: dict[str, str] = {
     "transaction_timestamp": "read the run's instant from a parameter",
     "localtime": "read the run's instant from a parameter",
     "localtimestamp": "read the run's instant from a parameter",
+    "current_localtime": "read the run's instant from a parameter",
+    "current_localtimestamp": "read the run's instant from a parameter",
+    "ago": "subtract the interval from the run's instant, a parameter",
+    "pg_conf_load_time": "read the run's instant from a parameter",
+    "pg_postmaster_start_time": "read the run's instant from a parameter",
     "rand": "derive it from md5 of the key",
     "random": "derive it from md5 of the key",
     "setseed": "derive it from md5 of the key",
@@ -62,6 +67,14 @@ _REFUSED: dict[str, str] = {
     "getenv": "pass a parameter",
     "version": "leave it out",
     "txid_current": "leave it out",
+    "current_query": "leave it out",
+    "current_query_id": "leave it out",
+    "current_connection_id": "leave it out",
+    "current_transaction_id": "leave it out",
+    "stats": "leave it out",
+    "vector_type": "leave it out",
+    "write_log": "leave it out",
+    "setval": "use row_number() OVER (ORDER BY a key)",
     "query": "name the table in `reads`",
     "query_table": "name the table in `reads`",
 }
@@ -200,6 +213,8 @@ def refuse_unstable(tree: sge.Query) -> None:
     """
     for call in tree.find_all(sge.Func):
         name = _name(call)
+        if name == "age" and len(list(call.iter_expressions())) == 1:
+            raise DefinitionError("`age()` of one moment is as of today", code=_CODE, hint="age(the other moment, ...)")
         if name in _REFUSED:
             raise DefinitionError(f"`{name}()` may change with every run", code=_CODE, hint=_REFUSED[name])
         if name in _ORDERED and not (call.find(sge.Order) or isinstance(call.this, sge.Order)):
@@ -275,6 +290,7 @@ def rewritten(tree: sge.Expression, notes: list[str]) -> sge.Expression:
         sge.IntDiv: _floor_divide,
         sge.Mod: _modulo,
         sge.Cast: _cast,
+        sge.TryCast: _cast,
         sge.Sum: _sum,
         sge.Avg: _sum,
         sge.Stddev: _engine,
@@ -288,7 +304,8 @@ def rewritten(tree: sge.Expression, notes: list[str]) -> sge.Expression:
     }
     found = list(tree.find_all(*rules))
     for node in reversed(found):
-        new = rules[type(node)](node, notes)
+        rule = rules.get(type(node))
+        new = node if rule is None else rule(node, notes)
         if new is not node and node is tree:
             return new
         if new is not node:
@@ -341,7 +358,8 @@ def _cast(node: sge.Expression, notes: list[str]) -> sge.Expression:
         return node
     if source in _FLOATS or source == sge.DataType.Type.DECIMAL:
         word = node.args["to"].sql(dialect="duckdb")
-        return sge.Var(this=fill_text(FORMULAS["float_to_integer"], [_text(node.this)], (word,)))
+        rule = "float_to_integer_try" if isinstance(node, sge.TryCast) else "float_to_integer"
+        return sge.Var(this=fill_text(FORMULAS[rule], [_text(node.this)], (word,)))
     return node
 
 

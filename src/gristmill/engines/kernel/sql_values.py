@@ -101,11 +101,26 @@ def _text(scope: Scope, node: sge.Expression) -> SqlValue:
     copy, arguments = _with_places(scope, node)
     text = scope.rewritten(copy).sql(dialect="duckdb")
     parts = split(text, arguments)
-    kind = scope.types(text, [argument.dtype for argument in arguments])
+    kind = scope.types(text, kinds := [argument.dtype for argument in arguments])
+    if "(" in text:
+        _refuse_several_rows(scope, node, text, kinds)
     return SqlValue(parts=parts.texts, args_=parts.arguments, type_=kind)
 
 
+def _refuse_several_rows(scope: Scope, node: sge.Expression, text: str, kinds: Sequence[dt.DataType]) -> None:
+    """Raise InFull where a text is an aggregate or gives several rows: the engine allows neither in a filter.
+
+    It knows calls that the parser does not.
+    """
+    try:
+        scope.types(f"count(*) FILTER (WHERE ({text}) IS NULL)", kinds)
+    except InFull as error:
+        raise InFull(f"`{node.sql(dialect='duckdb')}` is not one value of one row") from error
+
+
 def _with_places(scope: Scope, node: sge.Expression) -> tuple[sge.Expression, list[ops.Value]]:
+    if _ARGUMENT.search(node.sql(dialect="duckdb")):
+        raise InFull(f"`{node.sql(dialect='duckdb')}` has a word in it that stands for something else here")
     holder = sge.Paren(this=node.copy())
     arguments: list[ops.Value] = []
 

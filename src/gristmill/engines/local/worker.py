@@ -17,7 +17,17 @@ def main() -> None:
     """Serve until the pool closes."""
     memory, threads = (int(argument) or None for argument in sys.argv[1:3])
     with Kernel(memory_limit_bytes=memory, threads=threads) as kernel:
-        serve(lambda message: answer(kernel, message))
+        serve(lambda message: answered(kernel, message))
+
+
+def answered(kernel: Kernel, message: bytes) -> bytes:
+    """Answer one message, and let go of the rows that it read: a pool lives as long as the process that has it."""
+    from gristmill.store import compute
+
+    try:
+        return answer(kernel, message)
+    finally:
+        compute.forget(kernel.connection)
 
 
 if __name__ == "__main__":
