@@ -72,7 +72,9 @@ def evaluate(ctx: Context, node: Node, snapshot: View | None = None) -> None:
         ctx.kernel.register(node.name, ctx.kernel.sql(made, run_time_us=ctx.run_time_us))
     elif node.kind == "sql":
         schemas = {name: ctx.kernel.schema(f'SELECT * FROM "{name}"') for name in node.reads}
-        ctx.kernel.register(node.name, ctx.kernel.check_sql(node.sql or "", schemas).sql)
+        checked = ctx.kernel.check_sql(node.sql or "", schemas)
+        text = checked.sql if checked.expression is None else ctx.kernel.sql(checked.expression)
+        ctx.kernel.register(node.name, text)
     elif node.kind == "step":
         schema = declared_schema(node)
         assert node.function is not None
