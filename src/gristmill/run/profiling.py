@@ -89,10 +89,14 @@ def _more_nulls(ctx: Context, columns: Sequence[str], changes: OutputChanges) ->
 def _counted_nulls(ctx: Context, scan: ScanPlan) -> dict[str, int]:
     """Count nulls by reading, where rows lie in no file or a footer does not say."""
     from gristmill.store import compute
+    from gristmill.store.few import rows_of
 
     names = [field.name for field in scan.fields if not field.name.startswith("_")]
     if not names:
         return {}
+    few = rows_of(scan)
+    if few is not None:  # no engine is asked for a handful of rows
+        return {name: few.column(name).null_count for name in names}
     compute.register(ctx.kernel.connection, "_gristmill_profiled", scan)
     counts = ", ".join(f"count(*) - count({quote(name)})" for name in names)
     values = ctx.kernel.connection.execute(f"SELECT {counts} FROM _gristmill_profiled").fetchall()[0]
