@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +39,14 @@ def modules_after(code: str) -> set[str]:
 )
 def test_nothing_heavy_is_loaded(code: str) -> None:
     assert not modules_after(code) & HEAVY
+
+
+def test_a_run_of_what_has_not_changed_loads_no_engine(tmp_path: Path) -> None:
+    (tmp_path / "gristmill.toml").write_text("")
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing" / "a.csv").write_text("id\n1\n")
+    lines = ["import gristmill as gm", "project = gm.Project()", 'project.source("raw.a", gm.files("landing/*.csv"))']
+    (tmp_path / "pipeline.py").write_text("\n".join(lines) + "\n")
+    code = f"from gristmill.cli.app import run\nassert run(['run', '--project', {str(tmp_path)!r}]) == 0"
+    assert modules_after(code) >= {"duckdb", "pyarrow"}
+    assert not modules_after(code) & (HEAVY - {"apsw"})

@@ -12,7 +12,7 @@ import gristmill as gm
 from gristmill.errors import DataError
 from gristmill.run import lanes
 from gristmill.run.context import Context
-from gristmill.run.plan import Step
+from gristmill.run.planned import Step
 from gristmill.run.stage import Progress
 
 Stage = Callable[..., Progress]

@@ -7,7 +7,7 @@ import pytest
 import gristmill as gm
 from gristmill.errors import DefinitionError
 from gristmill.run import fitting, sizing
-from gristmill.run.plan import Step
+from gristmill.run.planned import Step
 
 
 def rows(start: int, count: int) -> str:

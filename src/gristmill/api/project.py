@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gristmill.run.checking import Acceptance
     from gristmill.run.context import Context
     from gristmill.run.execute import Request
-    from gristmill.run.plan import Plan
+    from gristmill.run.planned import Plan
     from gristmill.run.serving import Served
     from gristmill.run.streaming.replaying import Replayed
     from gristmill.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gristmill.errors import CheckFailed
 from gristmill.model.findings import Finding
-from gristmill.run.plan import Plan, Step
+from gristmill.run.planned import Plan, Step
 from gristmill.run.records import RunRecord
 
 

@@ -16,7 +16,8 @@ from gristmill.run.checking import Acceptance, add_acceptances
 from gristmill.run.context import Context
 from gristmill.run.inferring import write_first_contracts
 from gristmill.run.lanes import run_stages
-from gristmill.run.plan import Plan, Step, make_plan
+from gristmill.run.plan import make_plan
+from gristmill.run.planned import Plan, Step
 from gristmill.run.rechecking import MERGED, needs_recheck
 from gristmill.run.records import RunRecord, Status
 from gristmill.run.restating import Stretch, refuse_unfit

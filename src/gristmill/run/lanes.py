@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gristmill.errors import EngineError
 from gristmill.model.events import Event
 from gristmill.run.context import Context
-from gristmill.run.plan import Step
+from gristmill.run.planned import Step
 from gristmill.run.rules import referenced
 from gristmill.run.stage import Progress, run_stage
 

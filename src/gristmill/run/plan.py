@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +17,7 @@ from gristmill.run.estimates import Past, arriving_rows, estimate, past
 from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.layers import WAITING, rests
+from gristmill.run.planned import GONE, NOTHING, SAME, Mode, Plan, Step
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.restating import load_backfill
 from gristmill.run.rules import checked_with, checks_digest, ordered, referenced
@@ -29,118 +30,8 @@ if TYPE_CHECKING:
 
     from gristmill.store import Snapshot
 
-NOTHING = "nothing has arrived yet"
 _EMPTY = "GM-D117"
-_GONE = "gone from the source, rows kept"
-_SAME = "no new units"
-Mode = Literal["reuse", "land", "delta", "touched", "full", "train", "check", "held", "wait", "broken"]
-
-
 _FULL = Way("full")
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What would happen to one table or model.
-
-    Args:
-        name: its name.
-        kind: kind of the node.
-        mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``delta`` (changes follow from changes),
-            ``touched`` (touched keys are computed again), ``full`` (compute all again), ``train``,
-            ``check`` (look at the stored rows again: rules changed), ``held`` (only units on hold have arrived),
-            ``wait`` (nothing has arrived yet), ``broken`` (it reads a column that a change takes away; a run refuses).
-        reason: why, in one phrase.
-        why: why in this mode and no cheaper one.
-        rules: how each operation is maintained: operation, rule, why.
-        rows: rows now in the table.
-        units: names of units that would be landed.
-        gone: names of landed units that are no longer at their source; their rows are kept.
-        held: names of units that a revert keeps back.
-        input_bytes: bytes of the units that would be read.
-        rows_in: rows that would be read, about; 0 where unknown.
-        rows_out: rows that would come out, about; 0 where unknown.
-        time_s: seconds that it would take, by what it took before; 0 where unknown.
-        bytes_in, bytes_out: what would be read and written, as it lies in memory, about.
-        peak_bytes: what must be held in memory at once, or spilled; for a table that is computed in full.
-        disk_bytes: what goes to the disk: on the way, and as the result.
-        passes: in how many parts it is computed in this process, so that it fits into memory.
-        whole: why some of it is one piece of work, which cannot be parted.
-        off_by, judged: by which factor the estimates of its time were off, and over how many runs; 0 where unknown.
-        breaks: for each column that is gone and that is read below: the reader, and the column.
-    """
-
-    name: str
-    kind: str
-    mode: Mode
-    reason: str
-    why: str = ""
-    rules: tuple[tuple[str, str, str], ...] = ()
-    rows: int = 0
-    units: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
-    input_bytes: int = 0
-    rows_in: int = 0
-    rows_out: int = 0
-    time_s: float = 0.0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    peak_bytes: int = 0
-    disk_bytes: int = 0
-    passes: int = 1
-    whole: tuple[str, ...] = ()
-    off_by: float = 0.0
-    judged: int = 0
-    breaks: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def acts(self) -> bool:
-        """Whether a run would compute, land, train or check here."""
-        return self.mode in ("land", "delta", "touched", "full", "train", "check")
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The steps of a run on a branch, inputs first.
-
-    ``time_error`` is how far past estimates were off (a share); ``advice`` says where work comes near to what this
-    machine can do.
-    """
-
-    on: str
-    commit: str
-    steps: tuple[Step, ...]
-    time_error: float | None = None
-    advice: tuple[str, ...] = ()
-
-    @property
-    def time_s(self) -> float:
-        """Seconds that the run would take, by what its steps took before."""
-        return sum(step.time_s for step in self.steps)
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to do."""
-        return not any(step.acts or step.mode == "broken" for step in self.steps)
-
-    @property
-    def held(self) -> list[str]:
-        """Units that a revert keeps back, as ``source unit``."""
-        return [name for step in self.steps for name in step.held]
-
-    @property
-    def gone(self) -> list[str]:
-        """Landed units that are no longer at their source, whose rows are kept."""
-        return [name for step in self.steps for name in step.gone]
-
-    @property
-    def waiting(self) -> list[str]:
-        """Sources for which nothing has arrived yet, each with what did arrive where that holds nothing.
-
-        Where no source is selected, the tables that wait for one.
-        """
-        waits = [step for step in self.steps if step.mode == "wait"]
-        found = [step for step in waits if step.kind == "source"] or waits
-        return [step.name if step.reason == NOTHING else f"{step.name} ({step.reason})" for step in found]
 
 
 def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str] = (), strict: bool = True) -> Plan:
@@ -334,12 +225,5 @@ def _arrival_words(there: Arrivals) -> str:
     if there.held:
         words.append(f"{len(there.held)} held")
     if there.gone:
-        words.append(f"{len(there.gone)} {_GONE}")
-    return ", ".join(words) or _SAME
-
-
-def with_gone(step: Step, gone: tuple[str, ...]) -> Step:
-    """Return a step of a source that has nothing new, with the units that are gone from it now."""
-    if step.kind != "source" or step.gone == gone:
-        return step
-    return msgspec.structs.replace(step, gone=gone, reason=f"{len(gone)} {_GONE}" if gone else _SAME)
+        words.append(f"{len(there.gone)} {GONE}")
+    return ", ".join(words) or SAME

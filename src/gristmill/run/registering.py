@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gristmill.contracts.kinds import quote
-from gristmill.engines.kernel.kernel import engine_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +38,8 @@ def register_table(ctx: Context, view: View, name: str, *, known_as: str = "") -
         name: the table.
         known_as: the name on the kernel; its own where empty.
     """
+    from gristmill.engines.kernel.kernel import engine_errors
+
     known_as, state, kernel = known_as or name, view.table(name).id, ctx.kernel
     seen = kernel.known.get(known_as)
     if seen is None or seen[0] != state:

@@ -13,7 +13,7 @@ from gristmill.run.context import Context
 from gristmill.run.fitting import fit, memory_bytes, row_bytes
 
 if TYPE_CHECKING:
-    from gristmill.run.plan import Step
+    from gristmill.run.planned import Step
     from gristmill.store import View
 
 ONE_MACHINE_BYTES = 100_000_000_000

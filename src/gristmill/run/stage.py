@@ -32,7 +32,7 @@ from gristmill.run.memo import adopt, entry
 from gristmill.run.models import predict, train
 from gristmill.run.parity import followed_share
 from gristmill.run.partials import as_computed, drop_partials
-from gristmill.run.plan import Step
+from gristmill.run.planned import Step
 from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import StageRecord
 from gristmill.run.restating import backfill_path, refuse_other_columns, restate

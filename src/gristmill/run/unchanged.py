@@ -20,7 +20,7 @@ from gristmill.define import Settings, code_state
 from gristmill.define.settings import FILE_NAME
 from gristmill.run.context import Context
 from gristmill.run.derivation import declared_environment, declared_files, environment_digest, file_digest
-from gristmill.run.plan import NOTHING, Plan, Step, with_gone
+from gristmill.run.planned import NOTHING, Plan, Step, with_gone
 from gristmill.run.records import RunRecord
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from gristmill.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gristmill.run.plan import Step
+    from gristmill.run.planned import Step
 
 
 @click.command("plan")
