@@ -59,12 +59,18 @@ def batch(root: Path) -> dict[str, list[str]]:
     return {name: sorted(map(str, found.to_arrow(name).to_pylist())) for name in ("marts.minute", "marts.previous")}
 
 
-def test_a_slow_table_waits_and_is_served_complete(tmp_path: Path) -> None:
-    append(tmp_path / "in/a.ndjson", lines(event(i) for i in range(60)))
-    shop(tmp_path).run()
-    append(tmp_path / "in/a.ndjson", lines(event(i, at_s=i + 30) for i in range(60, 100)))
-    made = shop(tmp_path, hour=1)
+def streamed_past(root: Path, count: int) -> gm.Project:
+    """Compute the slow layer from 60 events, and stream those after them up to a count."""
+    append(root / "in/a.ndjson", lines(event(i) for i in range(60)))
+    shop(root).run()
+    append(root / "in/a.ndjson", lines(event(i, at_s=i + 30) for i in range(60, count)))
+    made = shop(root, hour=1)
     made.stream(until_end=True)
+    return made
+
+
+def test_a_slow_table_waits_and_is_served_complete(tmp_path: Path) -> None:
+    made = streamed_past(tmp_path, 100)
     stored = made.store.snapshot("main").table("marts.minute").id
     plan = {step.name: step for step in made.plan().steps}
     assert plan["marts.minute"].mode == "reuse"
@@ -159,11 +165,7 @@ def test_words_that_are_wrong_are_told(tmp_path: Path) -> None:
 
 
 def test_a_stretch_of_a_slow_table_that_is_asked_for_leaves_no_other_rows_behind(tmp_path: Path) -> None:
-    append(tmp_path / "in/a.ndjson", lines(event(i) for i in range(60)))
-    shop(tmp_path).run()
-    append(tmp_path / "in/a.ndjson", lines(event(i, at_s=i + 30) for i in range(60, 260)))
-    made = shop(tmp_path, hour=1)
-    made.stream(until_end=True)
+    made = streamed_past(tmp_path, 260)
     assert made.run(["marts.minute"], between="minute=2026-01-01 00:01:00..2026-01-01 00:02:00").ok
     served = made.serve("marts.minute")
     assert plain(served.rows) == batch(tmp_path)["marts.minute"]

@@ -108,9 +108,10 @@ def _connection(*, readable: Sequence[str]) -> duckdb.DuckDBPyConnection:
 
     import duckdb
 
+    from gristmill.contracts.sqltext import literal
+
     connection = duckdb.connect(config={"python_enable_replacements": "false"})
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in readable)
-    connection.execute(f"SET allowed_paths = [{listed}]")
+    connection.execute(f"SET allowed_paths = [{', '.join(map(literal, readable))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute(f"SET VARIABLE gristmill_run_us = {time.time_ns() // 1000}::BIGINT")

@@ -65,7 +65,9 @@ def view_parquet(connection: duckdb.DuckDBPyConnection, name: str, paths: Sequen
     import duckdb
     import pyarrow.parquet as pq
 
-    listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+    from gristmill.contracts.sqltext import literal
+
+    listed = ", ".join(map(literal, paths))
     try:
         connection.execute(f'CREATE TEMP VIEW "{name}" AS SELECT * FROM read_parquet([{listed}])')
         connection.table(name)

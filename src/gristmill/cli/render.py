@@ -136,7 +136,7 @@ def finding_line(finding: Finding) -> str:
     number = f"{finding.failed_rows:,} of {finding.checked_rows:,} rows" if finding.failed_rows else finding.observed
     example = f"; {finding.examples[0]}" if finding.examples else ""
     note = f" ({finding.note})" if finding.note else ""
-    return f"  {word:<8} {finding.table}  {finding.expected or rule.code}: {number}{note}{example}"
+    return f"  {word:<8} {finding.table}  {finding.words}: {number}{note}{example}"
 
 
 def refusal(finding: Finding, failed: RunFailed, *, source: bool = False) -> str:
@@ -149,7 +149,7 @@ def refusal(finding: Finding, failed: RunFailed, *, source: bool = False) -> str
     """
     rule = finding.rule
     place = ", ".join(part for part in (rule.origin, f"owner {rule.owner}" if rule.owner else "") if part)
-    head = f"blocked  {finding.table}   rule {finding.expected or rule.code}" + (f"   ({place})" if place else "")
+    head = f"blocked  {finding.table}   rule {finding.words}" + (f"   ({place})" if place else "")
     number = f"{finding.failed_rows:,} of {finding.checked_rows:,} rows" if finding.failed_rows else finding.observed
     seen = "; ".join(part for part in (number, finding.since, _places(finding), finding.note) if part)
     lines = [f"{head}   [{_code(finding)}]", f" {seen or 'it could not be looked at'}"]

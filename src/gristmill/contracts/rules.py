@@ -199,12 +199,10 @@ def unique(*columns: str, keep: Literal["none", "first", "last"] | None = None, 
     """
     if keep not in (None, "none", "first", "last"):
         raise DefinitionError(f"`keep` cannot be {keep!r}", code="GM-C011", hint="none, first or last")
-    if options.get("on_fail") == "quarantine":
-        if keep == "none":
-            raise DefinitionError(
-                "of equal rows that are set aside one must be kept", code="GM-C011", hint="keep='first' or keep='last'"
-            )
-        keep = keep or "first"
+    if options.get("on_fail") == "quarantine" and keep == "none":
+        raise DefinitionError(
+            "of equal rows that are set aside one must be kept", code="GM-C011", hint="keep='first' or keep='last'"
+        )
     return made("unique", columns, {"keep": None if keep == "none" else keep}, options, dimension="uniqueness")
 
 

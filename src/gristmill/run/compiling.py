@@ -158,6 +158,14 @@ def _digest(text: str) -> str:
     return blake3.blake3(text.encode()).hexdigest()
 
 
+def sql_of(ctx: Context, compiled: Compiled) -> str:
+    """Return the SQL that gives all rows of an Ibis or SQL definition from its registered inputs."""
+    if compiled.expression is not None:
+        return ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
+    assert compiled.sql is not None
+    return compiled.sql
+
+
 def output_schema(ctx: Context, compiled: Compiled, schemas: Schemas) -> pa.Schema | None:
     """Return the schema that a table, step or SQL definition will have in the store; None where only a run can tell.
 

@@ -63,8 +63,8 @@ def displace_outdone(
         stored: relation of the rows that were there before and stay.
         run: name of the run, for rows set aside.
     """
-    last = [rule for rule in rules if rule.kind == "unique" and rule.parameters.get("keep") == "last"]
-    last = [rule for rule in last if rule.on_fail == "quarantine"]
+    asides = [rule for rule in rules if rule.kind == "unique" and rule.on_fail == "quarantine"]
+    last = [rule for rule in asides if rule.parameters.get("keep") == "last"]
     if not last or stored is None or not came.row_count:
         return
     from gristmill.store import compute

@@ -77,11 +77,11 @@ def fit(ctx: Context, view: View, compiled: Compiled, rows: Mapping[str, int] | 
     schemas = read_schemas(compiled.expression)
     texts = text_bytes(view, schemas, known)
     total = sum(row_bytes(schema, texts) * known.get(name, 0) for name, schema in schemas.items())
+    held = held_bytes(compiled.expression, known, texts)
     if total < HELD_SHARE * limit and ctx.executor is None:
-        return Fit(input_bytes=total, peak_bytes=held_bytes(compiled.expression, known, texts), limit_bytes=limit)
+        return Fit(input_bytes=total, peak_bytes=held, limit_bytes=limit)
     from gristmill.algebra import parted
 
-    held = held_bytes(compiled.expression, known, texts)
     stages = parted(compiled.expression, small=[name for name, count in known.items() if count <= SMALL_ROWS])
     passes = 1
     if stages.hashed and held > HELD_SHARE * limit:

@@ -24,7 +24,7 @@ from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, attended
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.derivation import KERNEL_VERSION, Derivation
+from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike
 from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
 from gristmill.run.rechecking import can_recheck, check_stored
@@ -138,8 +138,7 @@ def _blocked(
         return f"SQL that is computed in full: {compiled.in_full}"
     if compiled.written is None and not can_step(node):
         return 'it looks at a whole table (per="table")' if node.kind == "step" else ""
-    alike = msgspec.structs.replace(now, inputs=before.inputs, checks=before.checks)
-    if alike.fingerprint != before.fingerprint:
+    if alike(now, before).fingerprint != before.fingerprint:
         return ""
     if now.checks != before.checks and not can_recheck(ctx, node, view):
         return "rules changed, and rows are set aside by them"
@@ -154,7 +153,7 @@ def _by_step(view: View, compiled: Compiled, deltas: Mapping[str, Delta]) -> Way
     """Say how a step that looks at one row or group at a time is brought up to date."""
     node = compiled.node
     rows = sum(view.table(name).row_count for name in node.reads)
-    changed = sum(len(d.inserted) + len(d.deleted) + 2 * len(d.updated) for d in deltas.values())
+    changed = sum(map(_changed, deltas.values()))
     if changed > rows or (node.per == "group" and changed * 10 > rows):
         return Way("full", f"{changed:,} changed rows are so many that computing all anew costs less", steps=True)
     if node.per == "row":
@@ -166,10 +165,7 @@ def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], a
     """Return how the table follows, in SQL; compiled once for a definition and the kinds of change, then kept."""
     kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
     kinds |= dict.fromkeys(set(acting) & set(compiled.node.reads), "inserts")
-    definition = (
-        compiled.derivation.definition,
-        _read_types(compiled),
-    )  # a text may stay while the types of inputs move
+    definition = (compiled.derivation.definition, _read_types(compiled))  # a text may stay while types move
     named = msgspec.json.encode([compiled.node.name, definition, sorted(kinds.items()), _VERSIONS])
     key = blake3.blake3(named).hexdigest()
     kept = ctx.store.records.get(_KIND, key)
@@ -199,11 +195,16 @@ def _changes_sql() -> type[ChangesSql]:
     return ChangesSql
 
 
+def _changed(delta: Delta) -> int:
+    """Return how many rows go and come."""
+    return len(delta.inserted) + len(delta.deleted) + 2 * len(delta.updated)
+
+
 def _too_much(view: View, name: str, maintained: ChangesSql, deltas: Mapping[str, Delta]) -> str:
     from gristmill.algebra.delta.cost import estimate
 
     rows = {read: view.table(read).row_count for read in maintained.reads}
-    changed = {read: len(d.inserted) + len(d.deleted) + 2 * len(d.updated) for read, d in deltas.items()}
+    changed = {read: _changed(delta) for read, delta in deltas.items()}
     output = view.table(name).row_count
     if estimate(maintained, rows, changed, output_rows=output).is_delta_cheaper:
         return ""
@@ -233,8 +234,9 @@ def follow(
             for name in found.deltas:
                 stack.callback(forget_changes, ctx.kernel, delta_name(name))
             _register(ctx, tx, compiled, found)
+            much = sum(map(_changed, found.deltas.values()))
             try:
-                changes = stack.enter_context(run_changes(ctx.kernel, maintained))
+                changes = stack.enter_context(run_changes(ctx.kernel, maintained, changed=much))
             except DataError:  # a partial result has no room, or the definition fails: a full computation says which
                 return None
         broken = _changed_rows(ctx, node.name, changes, rules)

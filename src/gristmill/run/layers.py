@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from gristmill.define import Node
 from gristmill.errors import DefinitionError
+from gristmill.run.cron import ticks
 from gristmill.run.derivation import Derivation
 from gristmill.run.streaming.state import load_state
 
@@ -96,19 +96,14 @@ def moments(text: str, after_us: int, *, where: str) -> Iterator[int]:
     >>> next(moments("0 3 * * * Europe/Berlin", 0, where="")) / 3.6e9
     2.0
     """
-    from cronsim import CronSim, CronSimError
-
     fields = text.split()
     try:
-        zone = ZoneInfo(fields[5]) if len(fields) == 6 else dt.UTC
-        begun = dt.datetime.fromtimestamp(after_us / 1e6, dt.UTC).astimezone(zone)
-        ticks = CronSim(" ".join(fields[:5]), begun)
-    except (CronSimError, KeyError, ValueError, OSError) as error:
+        found = ticks(" ".join(fields[:5]), fields[5] if len(fields) == 6 else "UTC", after_us)
+    except ValueError as error:
         raise DefinitionError(
             f'slow="{text}" is no schedule: {error}',
             code="GM-P144",
             where=where,
             hint='cron\'s five fields, and a zone where it is not UTC, such as slow="0 3 * * * Europe/Berlin"',
         ) from error
-    for tick in ticks:
-        yield round(tick.timestamp() * 1e6)
+    yield from found

@@ -13,9 +13,9 @@ from gristmill.define import Node
 from gristmill.errors import NotFound
 from gristmill.model.rules import Rule
 from gristmill.run.checking import references_of
-from gristmill.run.compiling import Compiled, compile_node, declared_schema
+from gristmill.run.compiling import Compiled, compile_node, declared_schema, sql_of
 from gristmill.run.context import Context
-from gristmill.run.derivation import Derivation, load_derivation
+from gristmill.run.derivation import Derivation, alike, load_derivation
 from gristmill.run.frames import as_arrow, as_frame, call, read_input
 from gristmill.run.history import history_sql
 from gristmill.run.registering import register_plan
@@ -78,9 +78,9 @@ def recomputed(ctx: Context, view: View, node: Node) -> Recomputed:
         scans, compiled, behind = _inputs(ctx, view, node, before)
     except NotFound:
         return Recomputed(why="rows that it was made from are no longer stored")
-    alike = msgspec.structs.replace(compiled.derivation, inputs=before.inputs, checks=before.checks)
-    if alike.fingerprint != before.fingerprint:
-        return Recomputed(why=f"{alike.reason(before)} since it was computed")
+    same = alike(compiled.derivation, before)
+    if same.fingerprint != before.fingerprint:
+        return Recomputed(why=f"{same.reason(before)} since it was computed")
     if node.kind == "history":
         if behind:
             return Recomputed(why=f"{behind} since it was computed")
@@ -93,7 +93,7 @@ def recomputed(ctx: Context, view: View, node: Node) -> Recomputed:
     else:
         for name, scan in scans.items():
             register_plan(ctx.kernel, name, scan)
-        sql = _sql(ctx, compiled)
+        sql = sql_of(ctx, compiled)
     if (why := _rules_moved(compiled, before, ctx, view)) is not None:
         return Recomputed(why=why)
     return Recomputed(kept(ctx, view, node, sql), "", ctx, before, compiled, behind)
@@ -113,12 +113,6 @@ def _inputs(ctx: Context, view: View, node: Node, before: Derivation) -> tuple[M
     scans = {name: view.scan_at(state) for name, state in before.states.items()}
     schemas = {name: fields_to_arrow(scan.fields) for name, scan in scans.items()}
     return scans, compile_node(ctx, node, view, schemas), behind
-
-
-def _sql(ctx: Context, compiled: Compiled) -> str:
-    if compiled.expression is not None:
-        return ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
-    return compiled.sql or ""
 
 
 def called(ctx: Context, view: View, node: Node) -> pa.Table:

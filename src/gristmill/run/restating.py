@@ -20,7 +20,7 @@ from gristmill.model.names import quote
 from gristmill.model.rules import Rule
 from gristmill.model.spans import Span, merged, missing, parsed, shown, to_sql
 from gristmill.run.checking import Delivery, attended
-from gristmill.run.compiling import Compiled, output_schema
+from gristmill.run.compiling import Compiled, output_schema, sql_of
 from gristmill.run.context import Context
 from gristmill.run.rechecking import check_stored
 from gristmill.run.recomputing import kept
@@ -195,7 +195,7 @@ def _make_changes(
     scan = tx.scan(node.name)
     columns = ", ".join(quote(field.name) for field in scan.fields)
     casts = ", ".join(f"CAST({quote(f.name)} AS {_type(f.type)}) AS {quote(f.name)}" for f in scan.fields)
-    made = kept(ctx, tx, node, sql := _sql(ctx, compiled))
+    made = kept(ctx, tx, node, sql := sql_of(ctx, compiled))
     if changed and made != sql:
         _refuse_aside(ctx, tx, node.name, (sql, made), condition)
     new = f"SELECT {casts} FROM ({made}) WHERE {condition}"
@@ -232,13 +232,6 @@ def _type(kind: object) -> str:
     from gristmill.store.sqltext import type_sql
 
     return type_sql(kind)  # type: ignore[arg-type]
-
-
-def _sql(ctx: Context, compiled: Compiled) -> str:
-    if compiled.expression is not None:
-        return ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
-    assert compiled.sql is not None
-    return compiled.sql
 
 
 def refuse_unfit(node: Node, view: View) -> None:

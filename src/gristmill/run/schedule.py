@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -24,6 +24,7 @@ import msgspec
 from gristmill.define import Settings
 from gristmill.define.settings import ScheduleSettings, branch_of
 from gristmill.errors import DefinitionError, UsageError
+from gristmill.run.cron import ticks
 from gristmill.run.records import history
 
 if TYPE_CHECKING:
@@ -70,29 +71,23 @@ class Due(msgspec.Struct, frozen=True):
 
 
 def moments(schedule: ScheduleSettings, after_us: int) -> Iterator[int]:
-    """Yield the moments of a cron schedule after a time.
-
-    A moment that a clock change skips comes at the next minute that exists; one that it doubles comes once.
+    """Yield the moments of a cron schedule after a time; see ``ticks``.
 
     >>> next(moments(ScheduleSettings(cron="30 2 * * *", zone="Europe/Berlin"), 1_774_656_000_000_000)) / 1e6
     1774661400.0
     """
-    from cronsim import CronSim, CronSimError
-
     if schedule.cron is None:
         return
     try:
-        zone = ZoneInfo(schedule.zone)
-        ticks = CronSim(schedule.cron, datetime.fromtimestamp(after_us / 1e6, UTC).astimezone(zone))
-    except (CronSimError, KeyError, ValueError, OSError) as error:
+        found = ticks(schedule.cron, schedule.zone, after_us)
+    except ValueError as error:
         raise DefinitionError(
             f'cron = "{schedule.cron}", zone = "{schedule.zone}" cannot be read: {error}',
             code="GM-P040",
             where="gristmill.toml",
             hint='five fields and a zone, such as cron = "0 6 * * 1-5" and zone = "Europe/Berlin"',
         ) from error
-    for tick in ticks:
-        yield round(tick.timestamp() * 1e6)
+    yield from found
 
 
 def next_us(schedule: ScheduleSettings, now_us: int) -> int | None:

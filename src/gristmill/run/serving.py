@@ -121,9 +121,8 @@ def _moment(layer: Layer) -> int:
 
 def _refusal(findings: list[Finding], table: str) -> CheckFailed:
     first = findings[0]
-    words = first.expected or first.rule.code
     return CheckFailed(
-        f"what came since `{table}` was stored breaks a rule: {first.table}: {words}",
+        f"what came since `{table}` was stored breaks a rule: {first.table}: {first.words}",
         code="GM-C041",
         where=first.table,
         hint=f"the rows as stored are there: gristmill sql 'from \"{table}\"'",

@@ -12,7 +12,7 @@ from gristmill.errors import DataError, EngineError, GristmillError
 from gristmill.model.findings import Finding
 from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, check_staged, replace_aside
-from gristmill.run.compiling import Compiled, declared_schema
+from gristmill.run.compiling import Compiled, declared_schema, sql_of
 from gristmill.run.context import Context
 from gristmill.run.history import history_schema, history_sql
 from gristmill.run.layout import create, evolve
@@ -134,8 +134,7 @@ def _staged_at_once(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[
         except DataError:  # partial results have 38 digits; the table itself may do without them
             tx.tree, states = tree, ()
             drop_partials(tx, node.name)
-            assert compiled.expression is not None
-            sql = ordered(node, ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us))
+            sql = ordered(node, sql_of(ctx, compiled))
         with engine_errors():
             staged = tx.stage(node.name, SqlSource(ctx.kernel.connection, sql))
         return staged, {state.suffix: state.fingerprint for state in states}
@@ -165,12 +164,11 @@ def _partials_and_sql(ctx: Context, compiled: Compiled) -> tuple[tuple[State, ..
     """Return the partial results that changes will be added to, and SQL that makes the table from them."""
     from gristmill.algebra import stateful
 
-    assert compiled.expression is not None
     if compiled.written is not None and compiled.derivation.run_time_us is None:
         states, made = stateful(compiled.written, name=compiled.node.name)
         if states:
             return states, ctx.kernel.text(made)
-    return (), ctx.kernel.sql(compiled.expression, run_time_us=ctx.run_time_us)
+    return (), sql_of(ctx, compiled)
 
 
 def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 65_536
 _THREAD_BYTES = 160 << 20
+"""What a thread may hold that cannot be spilled, for rows of some hundred bytes."""
 TOGETHER = 16_384
 """Files of at most so many rows are read in one go even where rows of them are dead."""
 
@@ -327,7 +328,7 @@ class _Engine:
         if self.pid == os.getpid():
             cursor = self.cursor()
             cursor.execute(f"SET memory_limit = '{limit_bytes}B'" if limit_bytes else "RESET memory_limit")
-            cursor.execute(f"SET threads = {_threads(limit_bytes)}" if limit_bytes else "RESET threads")
+            cursor.execute(f"SET threads = {fitting_threads(limit_bytes)}" if limit_bytes else "RESET threads")
 
     def _open(self) -> None:
         import duckdb
@@ -346,14 +347,17 @@ class _Engine:
             }
             if self.limit_bytes:
                 config["memory_limit"] = f"{self.limit_bytes}B"
-                config["threads"] = str(_threads(self.limit_bytes))
+                config["threads"] = str(fitting_threads(self.limit_bytes))
             self.databases.append(duckdb.connect(config=config))
             self.pid = os.getpid()
 
 
-def _threads(limit_bytes: int) -> int:
-    """Return how many threads a limit has room for: what each holds while it reads and writes cannot be spilled."""
-    return min(os.cpu_count() or 1, max(1, limit_bytes // _THREAD_BYTES))
+def fitting_threads(limit_bytes: int, asked: int | None = None) -> int:
+    """Return how many threads a limit has room for, at most as many as asked for, else as there are processors.
+
+    What each holds while it reads and writes cannot be spilled.
+    """
+    return min(asked or os.cpu_count() or 1, max(1, limit_bytes // _THREAD_BYTES))
 
 
 _engine = _Engine()

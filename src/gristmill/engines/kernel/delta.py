@@ -83,17 +83,14 @@ def _folded(
 ) -> tuple[list[tuple[str, str]], str | None]:
     """Write a step that is read in one place only into that place: a statement costs more than few rows do."""
     texts = [text for _, text in steps] + ([changes] if changes is not None else [])
-    left: list[tuple[str, str]] = []
+    left = []
     for at, (name, _) in enumerate(steps):
         readers = [later for later in range(at + 1, len(texts)) if quote(name) in texts[later]]
         if name in kept or len(readers) != 1 or texts[readers[0]].count(quote(name)) != 1:
-            left.append((name, texts[at]))
+            left.append(at)
             continue
         texts[readers[0]] = f"WITH {quote(name)} AS NOT MATERIALIZED ({texts[at]}) SELECT * FROM ({texts[readers[0]]})"
-    names = [name for name, _ in left]
-    return [(name, texts[[step for step, _ in steps].index(name)]) for name in names], (
-        texts[-1] if changes is not None else None
-    )
+    return [(steps[at][0], texts[at]) for at in left], None if changes is None else texts[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +127,13 @@ class OutputChanges:
 
 
 @contextmanager
-def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql) -> Iterator[OutputChanges]:
+def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql, *, changed: int = 0) -> Iterator[OutputChanges]:
     """Compute the changes of an output and of its states, each step once, and keep them while the context is open.
 
-    Every name in ``maintained.inputs`` must be registered on the kernel.
+    Args:
+        kernel: where every name in ``maintained.inputs`` is registered.
+        maintained: how the output follows.
+        changed: how many rows of the inputs change, about; where they are many, nobody tries to hold the result.
 
     Raises:
         UsageError: the output has no changes to compute: ``mode`` is ``reuse``, or the clock is read.
@@ -148,7 +148,7 @@ def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql) -> Iterator
             _make(kernel, name, text)
             made.append(name)
         states = tuple(_state(state) for state in ready.states if state.touched is not None)
-        rows = _few(kernel, ready.changes or "")
+        rows = _few(kernel, ready.changes or "") if changed <= _FEW else None
         if rows is None:
             _make(kernel, _CHANGES, ready.changes or "")
             made.append(_CHANGES)
@@ -167,9 +167,11 @@ def _few(kernel: Kernel, text: str) -> pa.Table | None:
     with engine_errors():
         stream = kernel.connection.sql(text).to_arrow_reader(_FEW)
         batches: list[pa.RecordBatch] = []
+        count = 0
         for batch in stream:
             batches.append(batch)
-            if sum(held.num_rows for held in batches) > _FEW:
+            count += batch.num_rows
+            if count > _FEW:
                 stream.close()
                 return None
     return pa.Table.from_batches(batches, stream.schema)

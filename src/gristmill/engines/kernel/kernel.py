@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 122_880
 _PLANS_KEPT = 1_024
-THREAD_BYTES = 160 << 20
-"""What a thread may hold that cannot be spilled, for rows of some hundred bytes."""
 _KIND = re.compile(r"^([A-Z][A-Za-z]* )+Error: ")
 """The class of an error, which DuckDB puts before its message; the code says it here."""
 Key = TypeVar("Key")
@@ -237,6 +234,8 @@ def _keep(cache: dict[Key, Value], key: Key, value: Value) -> None:
 def _settings(
     folder: str, memory_limit_bytes: int | None, threads: int | None, temp_limit_bytes: int | None
 ) -> dict[str, str]:
+    from gristmill.store.compute import fitting_threads
+
     settings = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -250,19 +249,12 @@ def _settings(
     }
     if memory_limit_bytes is not None:
         settings["memory_limit"] = f"{memory_limit_bytes}B"
-    threads = _fitting(memory_limit_bytes, threads)
+        threads = fitting_threads(memory_limit_bytes, threads)
     if threads is not None:
         settings["threads"] = str(threads)
     if temp_limit_bytes is not None:
         settings["max_temp_directory_size"] = f"{temp_limit_bytes}B"
     return settings
-
-
-def _fitting(memory_limit_bytes: int | None, threads: int | None) -> int | None:
-    """Return the number of threads that a limit has room for, at most as many as asked for."""
-    if memory_limit_bytes is None:
-        return threads
-    return min(threads or os.cpu_count() or 1, max(1, memory_limit_bytes // THREAD_BYTES))
 
 
 @contextmanager

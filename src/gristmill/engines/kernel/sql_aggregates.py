@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
 
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
@@ -161,10 +162,15 @@ def sort_key(made: ops.Value, part: sge.Ordered) -> ops.SortKey:
     return ops.SortKey(made, ascending=not part.args.get("desc"), nulls_first=bool(part.args.get("nulls_first")))
 
 
+def filtered(scope: Scope, node: sge.Expression) -> tuple[sge.Expression, ops.Value | None]:
+    """Return a call without its filter, and which rows count."""
+    if not isinstance(node, sge.Filter):
+        return node, None
+    return node.this, reduce(ops.And, conditions(scope, node.expression.this))
+
+
 def _over(scope: Scope, node: sge.Expression, *, ordered: bool, from_first: bool) -> ops.Value:
-    where = None
-    if isinstance(node, sge.Filter):
-        where, node = _one(conditions(scope, node.expression.this)), node.this
+    node, where = filtered(scope, node)
     text = node.sql(dialect="duckdb")
     if type(node) in _ANALYTIC:
         if not ordered or where is not None or (isinstance(node, sge.FirstValue) and not from_first):
@@ -184,13 +190,6 @@ def _call_in_window(
     over = replace(scope, types=lambda text, kinds: scope.types(f"{text} OVER ()", kinds))
     parts, kind = call(over, node)
     return parts.texts, (parts.arguments, kind)
-
-
-def _one(values: list[ops.Value]) -> ops.Value:
-    made = values[0]
-    for other in values[1:]:
-        made = ops.And(made, other)
-    return made
 
 
 Frame = tuple[str, ops.WindowBoundary | None, ops.WindowBoundary | None]

@@ -19,7 +19,7 @@ from ibis.common.exceptions import IbisError
 from gristmill.algebra.delta.subqueries import is_one_row
 from gristmill.algebra.moving import fields_of_relation
 from gristmill.algebra.nodes import SqlValue
-from gristmill.engines.kernel.sql_aggregates import reduction, sort_key, window
+from gristmill.engines.kernel.sql_aggregates import filtered, reduction, sort_key, window
 from gristmill.engines.kernel.sql_values import InFull, Scope, Types, conditions, value
 
 _PARTS = {"with_", "from_", "expressions", "joins", "where", "group", "having", "qualify", "windows", "distinct"} | {
@@ -219,9 +219,7 @@ class _Reader:
     ) -> tuple[ops.Relation, Scope]:
         keys = _group_keys(tree)
         groups = {f"_g{number}": value(scope, key) for number, key in enumerate(keys)}
-        metrics: dict[str, ops.Value] = {}
-        for number, node in enumerate(calls):
-            metrics[f"_a{number}"] = _metric(scope, node)
+        metrics = {f"_a{number}": reduction(scope, *filtered(scope, node)) for number, node in enumerate(calls)}
         made = ops.Aggregate(relation, groups, metrics)
         known = {key.unnest(): ops.Field(made, name) for key, name in zip(keys, groups, strict=True)}
         known |= {node: ops.Field(made, name) for node, name in zip(calls, metrics, strict=True)}
@@ -248,16 +246,6 @@ class _Reader:
         if isinstance(node, sge.AggFunc | sge.Filter | sge.WithinGroup | sge.IgnoreNulls):
             raise InFull(f"`{node.sql(dialect='duckdb')}` stands where rows are not grouped")
         return None
-
-
-def _metric(scope: Scope, node: sge.Expression) -> ops.Value:
-    where = None
-    if isinstance(node, sge.Filter):
-        tests = conditions(scope, node.expression.this)
-        where, node = tests[0], node.this
-        for test in tests[1:]:
-            where = ops.And(where, test)
-    return reduction(scope, node, where)
 
 
 def _only(tree: sge.Expression, parts: set[str]) -> None:

@@ -353,19 +353,15 @@ def _only(listener: Listener) -> Listener:
 def refusal(findings: Sequence[Finding], on: str, head: str, *, branch: str = "") -> GristmillError:
     """Return what to raise where checks said no; with ``branch`` the result waits there."""
     first = findings[0]
-    words = first.expected or first.rule.code
+    what, kept = "stream", ", and so are the positions"
+    hint = "`gristmill run` lands the same rows, keeps them on run/N and says how to accept or set them aside"
     if branch:
-        return CheckFailed(
-            f"the replay stopped: {first.table}: {words}: {first.observed or f'{first.failed_rows:,} rows'}",
-            code="GM-C040",
-            where=f"{on} is unchanged at {head[:7]}; what was built waits on {branch}",
-            hint="mend the definition or the rule, and replay again: it goes on where it stopped",
-            examples=[str(example) for example in first.examples],
-        )
+        what, kept = "replay", f"; what was built waits on {branch}"
+        hint = "mend the definition or the rule, and replay again: it goes on where it stopped"
     return CheckFailed(
-        f"the stream stopped: {first.table}: {words}: {first.observed or f'{first.failed_rows:,} rows'}",
+        f"the {what} stopped: {first.table}: {first.words}: {first.observed or f'{first.failed_rows:,} rows'}",
         code="GM-C040",
-        where=f"{on} is unchanged at {head[:7]}, and so are the positions",
-        hint="`gristmill run` lands the same rows, keeps them on run/N and says how to accept or set them aside",
+        where=f"{on} is unchanged at {head[:7]}{kept}",
+        hint=hint,
         examples=[str(example) for example in first.examples],
     )
