@@ -484,6 +484,7 @@ def test_read_only_media_can_be_read(store: Store, people: Rows, monkeypatch: py
     monkeypatch.setattr(catalog, "is_read_only", lambda _: True)
     with open_store(store.path) as opened:
         assert len(content(opened)) == 5
+        assert opened.snapshot("main").digest("people").startswith("5:")
         with pytest.raises(StoreError, match="read-only"), opened.begin("main") as tx:
             tx.put_document("d", b"x")
 

@@ -26,6 +26,11 @@ ASIDE = "_quarantine.{}"
 ASIDE_UNIT = "unit_number"
 
 
+def unit_of(value: bytes) -> Unit:
+    """Return the unit that an entry of the map of units holds."""
+    return _UNIT.decode(value)
+
+
 def land_once(tx: Transaction, head: Tree) -> None:
     """Leave out of a merge the rows of units that both sides have landed: ours are there already.
 
@@ -40,10 +45,10 @@ def land_once(tx: Transaction, head: Tree) -> None:
     _refuse_one_number(ours, theirs)
     twice: dict[str, list[tuple[Unit, Unit]]] = {}
     for key, value in theirs.items():
-        mine, unit = _UNIT.decode(ours.get(key, value)), _UNIT.decode(value)
+        mine, unit = unit_of(ours.get(key, value)), unit_of(value)
         if key not in ours or mine.digest != unit.digest:
             continue
-        before = _UNIT.decode(base[key]) if key in base else None
+        before = unit_of(base[key]) if key in base else None
         if before is None or before.digest != unit.digest or before.state != "landed":
             twice.setdefault(key.split("\0")[0], []).append((mine, unit))
             tx.put_entries("units", {key: ours[key]})
@@ -59,9 +64,9 @@ def land_once(tx: Transaction, head: Tree) -> None:
 
 
 def _refuse_one_number(ours: Mapping[str, bytes], theirs: Mapping[str, bytes]) -> None:
-    numbers = {(key.split("\0")[0], _UNIT.decode(value).number): key for key, value in ours.items()}
+    numbers = {(key.split("\0")[0], unit_of(value).number): key for key, value in ours.items()}
     for key, value in theirs.items():
-        source, unit = key.split("\0")[0], _UNIT.decode(value)
+        source, unit = key.split("\0")[0], unit_of(value)
         taken = numbers.get((source, unit.number))
         if taken is not None and taken != key:
             raise Conflict(
@@ -142,12 +147,12 @@ def undone_unit(before: bytes | None, after: bytes | None, now: bytes | None) ->
     """
     if after is None or now is None:
         return before if now is None and after is None else now
-    mine, unit = _UNIT.decode(after), _UNIT.decode(now)
+    mine, unit = unit_of(after), unit_of(now)
     if unit.digest != mine.digest:
         return now
     if before is None:
         return _as_held(unit, unit.ledger)
-    old = _UNIT.decode(before)
+    old = unit_of(before)
     if old.digest != mine.digest or old.state == "released":
         return _as_held(unit, old.ledger)
     if now == after:
