@@ -113,3 +113,33 @@ def test_what_a_side_has_checked_is_not_looked_at_again(shop) -> None:  # type: 
     assert result.ok
     assert "raw.orders" not in {stage.name for stage in result.record.stages}
     assert totals(project) == {"ana": 15, "bo": 70}
+
+
+def test_a_run_that_others_came_after_is_undone_and_the_next_run_follows(shop) -> None:  # type: ignore[no-untyped-def]
+    project = shop.project()
+    assert project.run().ok
+    shop.land("bad.csv", "id,customer,amount\n4,ana,100\n")
+    assert project.run().ok
+    bad = project.store.resolve("main")
+    shop.land("good.csv", "id,customer,amount\n5,ana,1000\n6,cy,1\n")
+    assert project.run().ok
+    assert totals(project)["ana"] == 1115
+    undone = project.store.revert(bad, on="main")
+    assert project.store.commit_of(undone).meta["left"] == "clean.orders, marts.customers"
+    assert {row.mode for row in shop.project().plan().steps} >= {"held"}
+    assert shop.project().run().ok
+    assert (totals(project)["ana"], totals(project)["cy"]) == (1015, 1)
+    assert shop.project().parity().ok
+    project.store.revert(undone, on="main")
+    assert shop.project().run().ok
+    assert totals(project)["ana"] == 1115
+
+
+def test_a_run_of_another_branch_is_picked_without_what_it_computed(shop) -> None:  # type: ignore[no-untyped-def]
+    project = diverged(shop)
+    assert totals(project) == {"ana": 115, "bo": 20}
+    project.store.cherry_pick("more", on="main")
+    assert totals(project) == {"ana": 115, "bo": 20}
+    assert shop.project().run().ok
+    assert totals(project) == {"ana": 10115, "bo": 1020}
+    assert shop.project().parity().ok

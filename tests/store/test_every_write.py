@@ -299,7 +299,7 @@ def flipped(path: Path) -> Iterator[Path]:
 def test_a_flipped_bit_in_what_any_operation_wrote_is_named(fresh: Callable[[], Path]) -> None:
     """Every file and every object that the operations leave, one after the other."""
     path = fresh()
-    for name in ("files", "evolve", "merge", "repartition", "upsert"):
+    for name in ("files", "merge", "repartition", "upsert", "evolve"):
         assert faults.run(Operation(name), str(path)) == 0
     whole = faults.copy_of(path, path.parent / "whole")
     for file in flipped(path):

@@ -107,7 +107,7 @@ DERIVATION = "derived/{}.json"
 MODEL = "models/{}.json"
 """Where what is noted about a model's files lies."""
 
-NOTES = ("checks/", "derived/", "history/", "lineage/", "models/")
+NOTES = ("backfills/", "checks/", "derived/", "history/", "lineage/", "models/")
 """Documents that go with what was computed, and are written anew with it."""
 
 
@@ -140,12 +140,15 @@ def cherry_pick(store: Store, ref: str, *, on: str) -> str:
     value = store.commit_object(picked)
     if not value.parents:
         raise Conflict("the first commit cannot be picked", code="GM-S014")
-    if store.head(on) is None:
+    head = store.head(on)
+    if head is None:
         raise NotFound(f"there is no branch `{on}`", hint=did_you_mean(on, sorted(store.branches())))
     meta = {"picked_from": picked.hex()}
     tx = _laid_on(store, on, value.parents[0], store.tree_of(picked), value.message, meta)
     tx.merges = True
     tx.base = None
+    land_once(tx, store.tree_of(head))
+    _leave_derived(tx, store.tree_of(head))
     return _conflicting(tx, None, f"`{on}` has changed what {picked.hex()[:12]} changes")
 
 
@@ -171,6 +174,7 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
     notes = {**(meta or {}), "reverts": undone.hex()}
     tx = store.begin(on, message=message or f"revert {undone.hex()[:12]}: {value.message}", meta=notes)
     tx.undoes = (undone,)
+    left: list[str] = []
     changed = tree_changes(tx.pending.get, store.tree_of(value.parents[0]), store.tree_of(undone))
     clashes = []
     for space in SPACES:
@@ -183,6 +187,8 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
                 back[key] = before
             elif now == before:
                 continue
+            elif _computed(tx, space, key, now):
+                left += [key] if space == "tables" and not is_system_table(key) else []
             elif space == "tables" and (undone_rows := _undone_rows(tx, key, before, after, now)) is not None:
                 back[key] = undone_rows
             else:
@@ -196,7 +202,25 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
             examples=clashes,
             hint=f"restore {undone.hex()[:12]}~1 for these tables, or revert the later commits first",
         )
+    if left:
+        tx.meta["left"] = ", ".join(left)
     return tx.commit()
+
+
+def _computed(tx: Transaction, space: str, key: str, now: Oid | None) -> bool:
+    """Whether something is computed from what is undone, and computed again by the next run.
+
+    Such a table stays as it is where it has been computed again since: its inputs differ now, and it is stale.
+    """
+    if space == "documents":
+        return key.startswith(NOTES)
+    if space == "files":
+        return tx.document(MODEL.format(key)) is not None
+    if space != "tables" or now is None:
+        return False
+    of = key.partition(".")[2] if is_system_table(key) else key
+    oid = map_get(tx.pending.get, tx.tree.tables, of) or now
+    return any(table_object(tx.pending.get, each).properties.get("kind") == DERIVED for each in (now, oid))
 
 
 def _same_table(tx: Transaction, left: Oid | None, right: Oid | None) -> bool:
