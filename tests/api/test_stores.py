@@ -267,3 +267,34 @@ def test_a_request_that_is_made_again_changes_nothing(tmp_path: Path) -> None:
             with store["main"].transaction("pay", idempotency_key="order-7") as tx:
                 tx["t"].append([{"id": 7}])
         assert len(store["main"]["t"]) == 1
+
+
+def test_rows_come_in_parts_or_not_at_all(store: Store) -> None:
+    table = store["main"]["ref.airlines"]
+    parts = [pa.RecordBatch.from_pylist(rows(**{name: 1}), SCHEMA) for name in ("B6", "WN")]
+    table.append(part for part in parts)
+    table.upsert(iter([pl.DataFrame(rows(B6=7)), pa.Table.from_batches(parts[1:])]), blind=True)
+    assert len(table) == 5
+    with pytest.raises(DataError, match="different columns"):
+        table.append(iter([parts[0], pa.RecordBatch.from_pydict({"x": [1]})]))
+    for nothing in ([], {}, iter(()), pa.table({})):
+        table.append(nothing)
+    assert len(table) == 5
+    with pytest.raises(DataError, match="lack the column"):
+        table.append([{"seats": 1}])
+    table.replace([])
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize("where", ["seats > 'many'", "carrier > 3", "seats in (1, 'x')"])
+def test_a_condition_that_does_not_suit_a_column_says_so(store: Store, where: str) -> None:
+    table = store["main"]["ref.airlines"]
+    for act in (lambda: table.scan(where=where).to_arrow(), lambda: table.delete(where=where)):
+        with pytest.raises(UsageError, match="does not suit its columns"):
+            act()
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(UsageError, match="is a file"):
+        gm.open(tmp_path / "f", create=True)

@@ -26,7 +26,7 @@ Where: TypeAlias = "str | pc.Expression | Predicate | None"
 """Which rows: a condition in SQL, a pyarrow expression, or all of them."""
 
 Rows: TypeAlias = object
-"""Rows to write: Arrow, Polars, pandas or DuckDB, a stream of any of them, a list of dicts, or columns in a dict."""
+"""Rows to write: Arrow, Polars, pandas or DuckDB, a stream or iterator of parts, a list of dicts, columns in a dict."""
 
 SHOWN = 10
 
@@ -451,4 +451,8 @@ def _lasting(rows: object) -> object:
     """Return rows that can be read more than once."""
     import pyarrow as pa
 
+    if isinstance(rows, Iterator) and not isinstance(rows, pa.RecordBatchReader):
+        from gristmill.store.staging import to_reader
+
+        rows = to_reader(rows)
     return rows.read_all() if isinstance(rows, pa.RecordBatchReader) else rows
