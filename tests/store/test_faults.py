@@ -252,6 +252,24 @@ def test_the_doctor_names_damage_and_repairs_it_from_a_copy(full: Path, tmp_path
     assert whole(full) == 2
 
 
+def mend(path: str) -> None:
+    """Repair from the copy beside the store."""
+    with open_store(path) as store:
+        store.doctor(repair=True, copies=[Path(path).parent / "copy"])
+
+
+def test_killed_at_every_step_of_a_repair(full: Path) -> None:
+    data_file(full).unlink()
+    content = content_file(full)
+    content.chmod(0o644)
+    faults.flip(content)
+    for _ in faults.killed_at_every_step(full, mend, stride=2):
+        with open_store(full) as store:
+            assert {damage.kind for damage in store.doctor().damages} <= {"file", "content", "ref", "loose"}
+    healthy(full)
+    assert whole(full) == 2
+
+
 MOVED = {
     "a branch is elsewhere": "update refs set target = (select target from refs where name='kept') where name='main'",
     "a branch is gone": "delete from refs where name = 'main'",
