@@ -143,3 +143,41 @@ def test_a_run_of_another_branch_is_picked_without_what_it_computed(shop) -> Non
     assert shop.project().run().ok
     assert totals(project) == {"ana": 10115, "bo": 1020}
     assert shop.project().parity().ok
+
+
+def test_a_file_with_bad_rows_that_both_sides_landed_is_there_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,speed\n" + "".join(f"{n},{n}\n" for n in range(50)))
+
+    def project() -> gm.Project:
+        made = gm.Project(tmp_path)
+        rule = gm.rules.between("speed", high=100, on_fail="quarantine")
+        raw = made.source("raw.r", gm.files("in/*.csv"), key="id", rules=[rule])
+
+        @made.table("marts.n", reads=[raw])
+        def count(rows):  # type: ignore[no-untyped-def]
+            return rows.aggregate(n=rows.id.count())
+
+        return made
+
+    assert project().run().ok
+    project().store.create_branch("side")
+    (tmp_path / "in" / "b.csv").write_text("id,speed\n" + "".join(f"{n},{n}\n" for n in range(53, 103)))
+    assert project().run().ok
+    lines = [f"{n},{n % 99}\n" for n in range(1000, 1050)]
+    (tmp_path / "in" / "c.csv").write_text(f"id,speed\n{''.join(lines)}2000,2000\n")
+    assert project().run(on="side").ok
+    assert project().merge("side").ok
+    view = project().store.snapshot("main")
+    assert view.to_arrow("marts.n").to_pylist() == [{"n": 50 + 48 + 50}]
+    assert sorted(row["id"] for row in view.to_arrow("raw.r").to_pylist()) == [
+        *range(50),
+        *range(53, 101),
+        *range(1000, 1050),
+    ]
+    aside = view.to_arrow("_quarantine.raw.r")
+    units = view.units("raw.r")
+    assert aside.num_rows == sum(unit.ledger.quarantined for unit in units.values()) == 3
+    assert set(aside["unit_number"].to_pylist()) <= {unit.number for unit in units.values()}
+    assert all(unit.ledger.balanced for unit in units.values())
+    assert project().plan().empty

@@ -193,3 +193,21 @@ def test_a_restored_table_takes_along_what_was_set_aside_of_it(landing: Store) -
     landing.restore(before, on="main", tables=["raw"])
     assert state(landing) == known
     assert "other" in landing.snapshot("main")
+
+
+def test_a_table_beside_another_one_that_is_made_on_both_sides_is_one(landing: Store) -> None:
+    for number, branch in enumerate(("main", "side")):
+        with landing.begin(branch) as tx:
+            tx.create_table("_deleted.raw", ASIDE, key="id", beside="raw")
+            tx.append("_deleted.raw", pa.table({"id": [branch], "unit_number": [number]}))
+    landing.merge("side", into="main")
+    found = landing.snapshot("main").to_arrow("_deleted.raw", row_ids=True)
+    assert sorted(found["id"].to_pylist()) == ["main", "side"]
+    assert len(set(found["_row_id"].to_pylist())) == 2
+    landing.create_branch("third", at="main")
+    for branch in ("main", "third"):
+        with landing.begin(branch) as tx:
+            tx.create_table("_other.raw", ASIDE, key="id", beside="raw")
+            tx.append("_other.raw", pa.table({"id": ["same"]}))
+    with pytest.raises(Conflict):
+        landing.merge("third", into="main")

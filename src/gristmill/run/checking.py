@@ -385,7 +385,7 @@ def write_aside(tx: Transaction, table: str, rows: Sequence[SetAside], *, replac
     if name not in tx:
         if not rows:
             return
-        tx.create_table(name, quarantine.schema(), key=("id",), properties={"kind": "quarantine"})
+        tx.create_table(name, quarantine.schema(), key=("id",), properties={"kind": "quarantine"}, beside=table)
     if replaced_units:
         tx.delete(name, where=In("unit_number", tuple(replaced_units)))
     if rows:

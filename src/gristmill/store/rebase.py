@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gristmill.errors import Stale
 from gristmill.model.schema import Schema
 from gristmill.store import edits
@@ -19,6 +21,7 @@ from gristmill.store.objects import Oid, TableObject, Tree
 from gristmill.store.tables import (
     Edit,
     apply_edit,
+    first_token,
     key_fields,
     live_files,
     same_content,
@@ -116,9 +119,12 @@ def _rebase_table(tx: Transaction, name: str, before: Oid | None, ours: Oid | No
         return ours
     if _laid_out_anew(tx.pending.get, before, theirs) and ours is None:
         return None
-    if before is None or ours is None or theirs is None:
+    if ours is None or theirs is None:
         raise _stale(tx, [f"table {name}"])
-    base, mine, head = (table_object(tx.pending.get, oid) for oid in (before, ours, theirs))
+    mine, head = (table_object(tx.pending.get, oid) for oid in (ours, theirs))
+    if before is None and (mine.uuid != head.uuid or _defined(mine) != _defined(head)):
+        raise _stale(tx, [f"table {name}"])
+    base = _empty(head) if before is None else table_object(tx.pending.get, before)
     if tx.lays_out:
         return tx.pending.put(_laid_over(tx, base, mine, head))
     if name in tx.whole and not same_content(base, head):
@@ -146,6 +152,12 @@ def combined(tx: Transaction, name: str, base: TableObject, mine: TableObject, h
     if head.key and edit.added:
         _check_keys(tx, name, head, edit)
     return apply_edit(get, tx.pending.put, head, edit)
+
+
+def _empty(state: TableObject) -> TableObject:
+    """Return a table as it was made, for one that was made on two branches."""
+    tokens = {field_id: first_token(state.uuid, field_id) for field_id in state.tokens}
+    return msgspec.structs.replace(state, root=None, tail=None, rows=0, files=0, tokens=tokens)
 
 
 def _defined(state: TableObject) -> tuple[object, ...]:
