@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Mode = Literal["delta", "touched", "columns", "full"]
 _KIND = "changes"
 _VERSIONS = (__version__, KERNEL_VERSION)
+_DELTAS = 16
 _CAME = '"_gristmill_came"'
 
 
@@ -111,7 +112,7 @@ def way(
         return Way("full", blocked or "")
     try:
         deltas = {
-            name: view.delta_since(name, before.states[name])
+            name: _delta(ctx, view, name, before.states[name])
             for name in node.reads
             if name not in acting and before.states[name] != view.table(name).id
         }
@@ -130,6 +131,17 @@ def way(
     if not acting and (why := _too_much(view, node.name, maintained, deltas)):
         return Way("full", why)
     return Way("touched" if maintained.mode == "touched" else "delta", maintained.why, maintained, deltas)
+
+
+def _delta(ctx: Context, view: View, name: str, since: str) -> Delta:
+    """Return what changed in an input; found once for all tables that read it."""
+    key = name, since, view.table(name).id
+    found = ctx.deltas.get(key)
+    if found is None:
+        for old in list(ctx.deltas)[: max(len(ctx.deltas) + 1 - _DELTAS, 0)]:
+            ctx.deltas.pop(old, None)
+        found = ctx.deltas[key] = view.delta_since(name, since)
+    return found
 
 
 def _blocked(
