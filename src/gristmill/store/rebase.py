@@ -22,7 +22,6 @@ from gristmill.store.tables import (
     key_fields,
     live_files,
     same_content,
-    same_settings,
     schema_of,
     table_object,
 )
@@ -132,25 +131,32 @@ def combined(tx: Transaction, name: str, base: TableObject, mine: TableObject, h
     get = tx.pending.get
     if len({base.uuid, mine.uuid, head.uuid}) > 1:
         raise _stale(tx, [f"table {name}"])
-    if base.schema != mine.schema or base.key != mine.key or not same_settings(base, mine):
-        head = _redefined(tx, name, base, mine, head)
-    elif mine.key != head.key or not _readable(get, mine, head):
-        raise _stale(tx, [f"table {name}"])
-    edit, moved = edit_between(get, base, mine), edit_between(get, base, head)
+    moved = edit_between(get, base, head)
+    if _defined(base) != _defined(mine):
+        head = _redefined(tx, name, base, mine, head, wrote=bool(moved.added))
+    edit = edit_between(get, base, mine)
     if edit.removed or edit.dead.keys() & moved.removed or tx.merges:
         edit = _by_identity(tx, name, base, mine, head)
     else:
         for key, positions in edit.dead.items():
             if key in moved.dead and positions & moved.dead[key]:
                 raise _stale(tx, [f"rows of {name}"])
+    if edit.added and (mine.key != head.key or not _readable(get, mine, head)):
+        raise _stale(tx, [f"table {name}: rows that were written do not suit its key or its required columns"])
     if head.key and edit.added:
         _check_keys(tx, name, head, edit)
     return apply_edit(get, tx.pending.put, head, edit)
 
 
+def _defined(state: TableObject) -> tuple[object, ...]:
+    """Return everything of a table but its rows."""
+    return state.schema, state.key, state.properties, state.cluster_by, state.spec, state.specs, state.used
+
+
 def _laid_over(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
     """Return the head with its files written anew as ours are, or as it is where the files are gone."""
-    from gristmill.store.threeway import OverlapError, carried_layout
+    from gristmill.store.definitions import OverlapError
+    from gristmill.store.threeway import carried_layout
 
     try:
         edit = carried_layout(tx, base, mine, head)
@@ -160,7 +166,8 @@ def _laid_over(tx: Transaction, base: TableObject, mine: TableObject, head: Tabl
 
 
 def _by_identity(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> Edit:
-    from gristmill.store.threeway import OverlapError, combined_edit
+    from gristmill.store.definitions import OverlapError
+    from gristmill.store.threeway import combined_edit
 
     try:
         return combined_edit(tx, base, mine, head)
@@ -168,17 +175,18 @@ def _by_identity(tx: Transaction, name: str, base: TableObject, mine: TableObjec
         raise _stale(tx, [f"{name}: {error}"]) from error
 
 
-def _redefined(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
+def _redefined(
+    tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject, *, wrote: bool
+) -> TableObject:
     """Return the head with the definition of both sides; rows that others wrote must satisfy it."""
-    from gristmill.store.threeway import OverlapError, combined_definition
+    from gristmill.store.definitions import OverlapError, combined_definition
 
     try:
         new = combined_definition(tx, base, mine, head)
     except OverlapError as error:
         raise _stale(tx, [f"{name}: {error}"]) from error
-    wrote = not same_content(base, head)
     if wrote and (new.key != head.key or not _readable(tx.pending.get, head, new)):
-        raise _stale(tx, [f"table {name}"])
+        raise _stale(tx, [f"table {name}: rows that were written do not suit its key or its required columns"])
     return new
 
 
