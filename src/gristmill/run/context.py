@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gristmill.engines.kernel import Kernel
     from gristmill.engines.protocol import Executor
+    from gristmill.model.delta import Delta
     from gristmill.run.restating import Stretch
     from gristmill.store import Store
 
@@ -53,6 +54,7 @@ class Context:
         expressions: Ibis definitions as compiled against the schemas of their inputs, by name and schemas.
         fast: whether tables with a slow layer are brought up to now like all others.
         code: states of the code behind definitions, by file, as this run found them.
+        deltas: what changed in inputs, by name, state before and state after, for the tables that read the same ones.
         executor: where tables that are computed in full are computed by pieces; this process where None.
         spread: how tables were computed by pieces, in words, by name.
         restate: what a person asked to be computed again, though nothing asks for it.
@@ -72,6 +74,7 @@ class Context:
     set_aside: frozenset[tuple[str, str]] = frozenset()
     expressions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     code: dict[str, CodeState] = field(default_factory=dict)
+    deltas: dict[tuple[str, str, str], Delta] = field(default_factory=dict)
     executor: Executor | None = None
     spread: dict[str, str] = field(default_factory=dict)
     restate: Stretch | None = None

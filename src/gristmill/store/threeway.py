@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from gristmill.model.scan import ScanPlan
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE
 from gristmill.store import compute
+from gristmill.store.bitmaps import bitmap
 from gristmill.store.definitions import OverlapError
 from gristmill.store.differing import differing_files, edit_between
 from gristmill.store.identity import (
@@ -105,7 +106,7 @@ def carried_layout(tx: Transaction, base: TableObject, mine: TableObject, head: 
     for file in edit.added:
         part = identities(get, folder, {0: (file, live_positions(get, file))})[0]
         hit = np.isin(pair(part), wanted)
-        kept.append(_only(tx, file, BitMap(part[0][~hit].astype(np.uint32))))
+        kept.append(_only(tx, file, bitmap(part[0][~hit])))
     return Edit(added=[file for file in kept if file.live], removed=edit.removed)
 
 
