@@ -149,10 +149,9 @@ class History:
         for row in rows:
             who = (row["_row_id"], row["_last_updated_sequence_number"])
             now = {f.id: by_id(row[f.name], f.type) for f in schema.fields}
-            if who not in self.written:  # a merge has set a row of one side anew
-                self.written[who] = next(
-                    old for (row_id, _), old in self.written.items() if row_id == who[0] and holds(now, old)
-                )
+            if who not in self.written:  # a merge or revert has set a row anew, in the fields of that moment
+                assert any(row_id == who[0] and holds(now, old) for (row_id, _), old in self.written.items())
+                self.written[who] = now
             assert holds(now, self.written[who]), (branch, row, self.written[who])
 
     def schema(self, branch: str) -> Schema:
