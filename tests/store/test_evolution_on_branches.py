@@ -277,3 +277,26 @@ def test_every_two_kinds_of_change_merge_the_same_in_both_directions(orders: Sto
             for branch in ("x", "y"):
                 orders.delete_branch(branch)
         assert found[0] == found[1], (one, two)
+
+
+def test_a_drop_that_is_undone_brings_the_values_back_though_rows_were_compacted(orders: Store) -> None:
+    with orders.begin("main") as tx:
+        for start in (100, 200, 300):
+            tx.append(
+                "t", pa.table({"id": range(start, start + 90), "name": [f"n{n}" for n in range(start, start + 90)]})
+            )
+    alter(orders, "main", DropColumn("name"), DropColumn("s.b"))
+    dropped = orders.resolve("main")
+    with orders.begin("main") as tx:
+        tx.append("t", pa.table({"id": [2]}))
+    assert orders.maintain(branches=["main"]).tables
+    before, full = (orders.snapshot(ref).table("t").tokens for ref in ("main", f"{dropped}~1"))
+    orders.revert(dropped, on="main")
+    rows = {row["id"]: row for row in orders.snapshot("main").to_arrow("t").to_pylist()}
+    assert (rows[1]["name"], rows[1]["s"]["b"], rows[250]["name"], rows[2]["name"]) == ("one", "b", "n250", None)
+    assert len(rows) == 272
+    assert (
+        orders.snapshot("main").table("t").tokens["name"] != orders.snapshot(f"{dropped}~1").table("t").tokens["name"]
+    )
+    assert before.items() <= orders.snapshot("main").table("t").tokens.items()
+    assert orders.doctor().healthy

@@ -36,6 +36,7 @@ from gristmill.store.sqltext import quote
 from gristmill.store.tables import (
     Edit,
     dead_rows,
+    live_files,
     make_rowset,
     scan_file,
     schema_of,
@@ -117,18 +118,22 @@ def moved_back(tx: Transaction, mine: TableObject, state: TableObject, fields: s
     rows in them: same id, same sequence number.
 
     Raises:
-        OverlapError: such a file has been touched otherwise.
+        OverlapError: such a file has been touched otherwise, or holds other rows of that time, whose values are
+            not there to be found.
     """
     get, folder = tx.pending.get, tx.store.path
     gone, came = differing_files(get, mine, state)
     having = {key: file for key, file in gone.items() if fields & _ids(tx, file)}
-    lacking = {key: file for key, file in came.items() if fields - _ids(tx, file)}
+    lacking = {key: file for key, file in came.items() if key not in gone and fields - _ids(tx, file)}
     before = identities(get, folder, {key: (file, live_positions(get, file)) for key, file in having.items()})
     after = identities(get, folder, {key: (file, live_positions(get, file)) for key, file in lacking.items()})
     same = np.intersect1d(pairs(before), pairs(after))
+    latest = max((file.sequence for file in live_files(get, mine)), default=0)
     edit = Edit()
     for key, part in after.items():
         hit = np.isin(pair(part), same)
+        if (part[2][~hit] <= latest).any():
+            raise OverlapError("rows of before were written anew without a column that comes back")
         if hit.any():
             edit.dead[key] = BitMap(part[0][hit].astype(np.uint32))
     for key, part in before.items():
