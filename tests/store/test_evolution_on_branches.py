@@ -295,8 +295,7 @@ def test_a_drop_that_is_undone_brings_the_values_back_though_rows_were_compacted
     rows = {row["id"]: row for row in orders.snapshot("main").to_arrow("t").to_pylist()}
     assert (rows[1]["name"], rows[1]["s"]["b"], rows[250]["name"], rows[2]["name"]) == ("one", "b", "n250", None)
     assert len(rows) == 272
-    assert (
-        orders.snapshot("main").table("t").tokens["name"] != orders.snapshot(f"{dropped}~1").table("t").tokens["name"]
-    )
-    assert before.items() <= orders.snapshot("main").table("t").tokens.items()
+    tokens = orders.snapshot("main").table("t").tokens
+    assert tokens["name"] != full["name"]
+    assert {**tokens, "name": "", "s": ""} == {**before, "name": "", "s": ""}
     assert orders.doctor().healthy
