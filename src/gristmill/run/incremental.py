@@ -24,7 +24,7 @@ from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, attended
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike
+from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike, stored_states
 from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
 from gristmill.run.rechecking import can_recheck, check_stored
@@ -102,12 +102,10 @@ def way(
     blocked = _blocked(ctx, view, compiled, before, acting)
     if blocked is not None or before is None:
         return Way("full", blocked or "")
+    changed = [n for n in node.reads if n not in acting and before.states[n] != view.table(n).id]
     try:
-        deltas = {
-            name: view.delta_since(name, before.states[name])
-            for name in node.reads
-            if name not in acting and before.states[name] != view.table(name).id
-        }
+        states = stored_states(view, node.name, before) if changed else {}
+        deltas = {name: view.delta_since(name, states[name]) for name in changed}
     except NotFound:
         return Way("full", "the rows that it was made from are no longer stored")
     for name, delta in deltas.items():
