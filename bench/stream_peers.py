@@ -35,7 +35,7 @@ PEERS = os.environ.get("GRISTMILL_BENCH_PEERS", sys.executable)
 SMALL = 1_000
 WINDOW = 10_000
 KILLS = 3
-NEEDS = {"spark": "pyspark", "quix": "quixstreams", "bytewax": "bytewax"}
+NEEDS = {"quix": "quixstreams", "bytewax": "bytewax", "spark": "pyspark"}
 CANNOT = {
     "spark": "Spark's wheel has no Kafka connector; it reads files",
     "quix": "Quix Streams reads Kafka only; its exactly-once wants transactions, which the mock cluster does not abort",
@@ -127,6 +127,7 @@ def killed(made: Engine, found: Found, kills: int) -> None:
         made.until(lambda least=before: made.look() > least, "a first result")  # type: ignore[misc]
         time.sleep(rng.random() * 30_000 / found.wall_rows_per_s)
         made.kill()
+        made.give(WINDOW)  # so that there is something new, however far it came
         before, began = made.look(), time.monotonic()
         made.start()
         made.until(lambda least=before: made.look() > least, "a new result")  # type: ignore[misc]
