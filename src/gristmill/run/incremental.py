@@ -25,7 +25,7 @@ from gristmill.run.checking import Delivery, attended
 from gristmill.run.columnwise import Columns, changed_columns
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike
+from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike, stored_states
 from gristmill.run.layout import ordered
 from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
@@ -110,12 +110,10 @@ def way(
     blocked = _blocked(ctx, view, compiled, before, acting)
     if blocked is not None or before is None:
         return Way("full", blocked or "")
+    changed = [n for n in node.reads if n not in acting and before.states[n] != view.table(n).id]
     try:
-        deltas = {
-            name: _delta(ctx, view, name, before.states[name])
-            for name in node.reads
-            if name not in acting and before.states[name] != view.table(name).id
-        }
+        states = stored_states(view, node.name, before) if changed else {}
+        deltas = {name: _delta(ctx, view, name, states[name]) for name in changed}
     except NotFound:
         return Way("full", "the rows that it was made from are no longer stored")
     for name, delta in deltas.items():
