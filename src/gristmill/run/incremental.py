@@ -106,7 +106,8 @@ def way(
     node = compiled.node
     if before is not None and node.name in view and compiled.derivation.definition != before.definition and not acting:
         columns = changed_columns(ctx, view, compiled, before)
-        return Way("full") if columns is None else Way("columns", columns.words, columns=columns)
+        if columns is not None:
+            return Way("columns", columns.words, columns=columns)
     blocked = _blocked(ctx, view, compiled, before, acting)
     if blocked is not None or before is None:
         return Way("full", blocked or "")
