@@ -137,7 +137,7 @@ def _stands(view: View, derivation: Derivation) -> bool:
 def find_table(snapshot: Snapshot, name: str) -> None:
     """Raise NotFound, with the nearest name, where there is no such table."""
     if name not in snapshot:
-        hint = did_you_mean(name, snapshot.tables()) or f"there are {', '.join(snapshot.tables()[:10])}"
+        hint = did_you_mean(name, snapshot.tables()) or f"there are {', '.join(snapshot.tables()[:10]) or 'none yet'}"
         raise NotFound(f"there is no table `{name}` at {snapshot.commit.id[:7]}", hint=hint)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gristmill.engines.kernel import Kernel
     from gristmill.engines.protocol import Executor
     from gristmill.model.delta import Delta
+    from gristmill.run.measuring import Meter, Taken
     from gristmill.run.restating import Stretch
     from gristmill.store import Store
 
@@ -57,6 +58,8 @@ class Context:
         deltas: what changed in inputs, by name, state before and state after, for the tables that read the same ones.
         executor: where tables that are computed in full are computed by pieces; this process where None.
         spread: how tables were computed by pieces, in words, by name.
+        meter: what sees how much memory and disk stages take; None where nobody asks.
+        taken: what the stage at hand has taken, as far as it knows better than the meter.
         restate: what a person asked to be computed again, though nothing asks for it.
     """
 
@@ -77,6 +80,8 @@ class Context:
     deltas: dict[tuple[str, str, str], Delta] = field(default_factory=dict)
     executor: Executor | None = None
     spread: dict[str, str] = field(default_factory=dict)
+    meter: Meter | None = None
+    taken: Taken | None = None
     restate: Stretch | None = None
     fast: bool = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from gristmill.run.checking import Acceptance, add_acceptances
 from gristmill.run.context import Context
 from gristmill.run.inferring import write_first_contracts
 from gristmill.run.lanes import run_stages
+from gristmill.run.measuring import Meter
 from gristmill.run.plan import make_plan
 from gristmill.run.planned import Plan, Step
 from gristmill.run.rechecking import MERGED, needs_recheck
@@ -115,11 +117,12 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
         if record.merged:
             store.merge(record.merged, into=run)
             steps = _merge_steps(ctx, record)
-        for brought in run_stages(ctx, run, steps):
-            progress.take(brought)
-            progress.in_order_of(steps)
-            records.save(store, _record(record, progress, "running"), along=progress.computed)
-            progress.computed.clear()
+        with closing(Meter(ctx.kernel)) as meter:
+            for brought in run_stages(replace(ctx, meter=meter), run, steps):
+                progress.take(brought)
+                progress.in_order_of(steps)
+                records.save(store, _record(record, progress, "running"), along=progress.computed)
+                progress.computed.clear()
         return _finish(ctx, record, progress, request.message)
     except Stale:
         store.delete_branch(run)
