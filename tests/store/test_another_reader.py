@@ -168,7 +168,10 @@ def test_another_program_reads_the_stores_of_every_version(tmp_path: Path, versi
     shutil.copytree(FIXTURES / version, tmp_path / "s")
     with open_store(tmp_path / "s") as store:
         reader = another_reader.Reader(tmp_path / "s")
-        assert same(store, reader, "t", "main", reader.commit("branch", "main")) == 499
+        head = reader.commit("branch", "main")
+        assert same(store, reader, "t", "main", head) == 499
+        for name in store.snapshot("main").tables():
+            assert same(store, reader, name, "main", head)
         reader.close()
 
 

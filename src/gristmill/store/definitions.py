@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import blake3
 import msgspec
 
 from gristmill.model.schema import Field, ListType, MapType, Schema, StructType, Type, all_ids, widens
@@ -36,7 +37,7 @@ def combined_definition(tx: Transaction, base: TableObject, mine: TableObject, h
     schema = Schema(_fields(sides[0].fields, sides[1].fields, sides[2].fields))
     _no_revenants(schema, base, (mine, sides[1]), (head, sides[2]))
     kept = {field.id for field in schema.fields}
-    known = {**mine.tokens, **head.tokens}
+    known = {**_tokens(base, mine, head), **head.tokens}
     new = msgspec.structs.replace(
         head,
         schema=tx.pending.put(SchemaObject(schema)),
@@ -53,6 +54,22 @@ def combined_definition(tx: Transaction, base: TableObject, mine: TableObject, h
     if not {field.source for field in spec_fields(new)} <= kept:
         raise OverlapError("a column that divides the files was dropped on one side")
     return new
+
+
+def _tokens(base: TableObject, mine: TableObject, head: TableObject) -> dict[int, bytes]:
+    """Return the tokens of the fields that the head lacks: others than ours where its rows are others."""
+    if all(head.tokens.get(i, token) == token for i, token in base.tokens.items()):
+        return mine.tokens
+    rows = b"".join(head.tokens[i] for i in sorted(head.tokens))
+    return {i: blake3.blake3(token + rows).digest()[:16] for i, token in mine.tokens.items()}
+
+
+def regained(tx: Transaction, base: TableObject, new: TableObject) -> set[int]:
+    """Return the fields that a definition has and ``base`` had dropped before."""
+    get = tx.pending.get
+    return (set(all_ids(schema_of(get, new.schema).fields)) & used_ids(base)) - set(
+        all_ids(schema_of(get, base.schema).fields)
+    )
 
 
 def _no_revenants(

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gristmill.errors import Stale
-from gristmill.model.schema import Schema
+from gristmill.model.schema import Schema, all_ids
 from gristmill.store import edits
+from gristmill.store.definitions import regained
 from gristmill.store.differing import edit_between
 from gristmill.store.maps import Get, map_diff
 from gristmill.store.objects import Oid, TableObject, Tree
@@ -138,8 +139,11 @@ def combined(tx: Transaction, name: str, base: TableObject, mine: TableObject, h
     if len({base.uuid, mine.uuid, head.uuid}) > 1:
         raise _stale(tx, [f"table {name}"])
     moved = edit_between(get, base, head)
+    found: set[int] = set()
     if _defined(base) != _defined(mine):
+        lacked = schema_of(get, head.schema)
         head = _redefined(tx, name, base, mine, head, wrote=bool(moved.added))
+        found = regained(tx, base, head) - set(all_ids(lacked.fields))
     edit = edit_between(get, base, mine)
     if edit.removed or edit.dead.keys() & moved.removed or tx.merges:
         edit = _by_identity(tx, name, base, mine, head)
@@ -151,7 +155,20 @@ def combined(tx: Transaction, name: str, base: TableObject, mine: TableObject, h
         raise _stale(tx, [f"table {name}: rows that were written do not suit its key or its required columns"])
     if head.key and edit.added:
         _check_keys(tx, name, head, edit)
-    return apply_edit(get, tx.pending.put, head, edit)
+    state = apply_edit(get, tx.pending.put, head, edit)
+    return _with_values(tx, name, mine, state, found) if found else state
+
+
+def _with_values(tx: Transaction, name: str, mine: TableObject, state: TableObject, fields: set[int]) -> TableObject:
+    """Return a state whose rows have their values of fields that come back, also where they were moved without."""
+    from gristmill.store.definitions import OverlapError
+    from gristmill.store.threeway import moved_back
+
+    try:
+        edit = moved_back(tx, mine, state, fields)
+    except OverlapError as error:
+        raise _stale(tx, [f"{name}: {error}"]) from error
+    return apply_edit(tx.pending.get, tx.pending.put, state, edit, touched=())
 
 
 def _empty(state: TableObject) -> TableObject:

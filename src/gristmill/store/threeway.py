@@ -14,7 +14,7 @@ import numpy as np
 from pyroaring import BitMap
 
 from gristmill.model.scan import ScanPlan
-from gristmill.model.schema import ROW_ID, ROW_SEQUENCE
+from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, all_ids
 from gristmill.store import compute
 from gristmill.store.bitmaps import bitmap
 from gristmill.store.definitions import OverlapError
@@ -108,6 +108,40 @@ def carried_layout(tx: Transaction, base: TableObject, mine: TableObject, head: 
         hit = np.isin(pair(part), wanted)
         kept.append(_only(tx, file, bitmap(part[0][~hit])))
     return Edit(added=[file for file in kept if file.live], removed=edit.removed)
+
+
+def moved_back(tx: Transaction, mine: TableObject, state: TableObject, fields: set[int]) -> Edit:
+    """Return the edit by which rows lie again in the files that hold their values of these fields.
+
+    While a field is dropped, files that are compacted lose it. The files before that are still there, and so are the
+    rows in them: same id, same sequence number.
+
+    Raises:
+        OverlapError: such a file has been touched otherwise.
+    """
+    get, folder = tx.pending.get, tx.store.path
+    gone, came = differing_files(get, mine, state)
+    having = {key: file for key, file in gone.items() if fields & _ids(tx, file)}
+    lacking = {key: file for key, file in came.items() if fields - _ids(tx, file)}
+    before = identities(get, folder, {key: (file, live_positions(get, file)) for key, file in having.items()})
+    after = identities(get, folder, {key: (file, live_positions(get, file)) for key, file in lacking.items()})
+    same = np.intersect1d(pairs(before), pairs(after))
+    edit = Edit()
+    for key, part in after.items():
+        hit = np.isin(pair(part), same)
+        if hit.any():
+            edit.dead[key] = BitMap(part[0][hit].astype(np.uint32))
+    for key, part in before.items():
+        hit = np.isin(pair(part), same)
+        if hit.any():
+            if key in came or _find(tx, state, key) is not None:
+                raise OverlapError("rows with values of a column that comes back were changed since")
+            edit.added.append(_only(tx, having[key], BitMap(part[0][hit].astype(np.uint32))))
+    return edit
+
+
+def _ids(tx: Transaction, file: DataFile) -> set[int]:
+    return set(all_ids(schema_of(tx.pending.get, file.schema).fields))
 
 
 def _find(tx: Transaction, state: TableObject, key: int) -> DataFile | None:
