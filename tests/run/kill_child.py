@@ -24,7 +24,7 @@ from pathlib import Path
 
 import gristmill as gm
 from gristmill.connect.kafka_source import KafkaWriter
-from gristmill.connect.redis_stream import RedisWriter
+from gristmill.connect.redis_source import RedisWriter
 from gristmill.connect.sinks import FilesWriter
 from gristmill.errors import Conflict
 from gristmill.store import open_store

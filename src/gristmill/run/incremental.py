@@ -183,6 +183,13 @@ def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], a
     """Return how the table follows, in SQL; compiled once for a definition and the kinds of change, then kept."""
     kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
     kinds |= dict.fromkeys(set(acting) & set(compiled.node.reads), "inserts")
+    at_hand = (compiled.node.name, id(compiled.written), tuple(sorted(kinds.items())))
+    if at_hand not in ctx.changes:
+        ctx.changes[at_hand] = (compiled.written, _kept_or_made(ctx, compiled, kinds))
+    return ctx.changes[at_hand][1]
+
+
+def _kept_or_made(ctx: Context, compiled: Compiled, kinds: Mapping[str, str]) -> ChangesSql:
     definition = (compiled.derivation.definition, _read_types(compiled))  # a text may stay while types move
     named = msgspec.json.encode([compiled.node.name, definition, sorted(kinds.items()), _VERSIONS])
     key = blake3.blake3(named).hexdigest()
