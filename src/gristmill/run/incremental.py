@@ -25,7 +25,7 @@ from gristmill.run.checking import Delivery, attended
 from gristmill.run.columnwise import Columns, changed_columns
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
-from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike
+from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike, stored_states
 from gristmill.run.layout import ordered
 from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
@@ -106,16 +106,15 @@ def way(
     node = compiled.node
     if before is not None and node.name in view and compiled.derivation.definition != before.definition and not acting:
         columns = changed_columns(ctx, view, compiled, before)
-        return Way("full") if columns is None else Way("columns", columns.words, columns=columns)
+        if columns is not None:
+            return Way("columns", columns.words, columns=columns)
     blocked = _blocked(ctx, view, compiled, before, acting)
     if blocked is not None or before is None:
         return Way("full", blocked or "")
+    changed = [n for n in node.reads if n not in acting and before.states[n] != view.table(n).id]
     try:
-        deltas = {
-            name: _delta(ctx, view, name, before.states[name])
-            for name in node.reads
-            if name not in acting and before.states[name] != view.table(name).id
-        }
+        states = stored_states(view, node.name, before) if changed else {}
+        deltas = {name: _delta(ctx, view, name, states[name]) for name in changed}
     except NotFound:
         return Way("full", "the rows that it was made from are no longer stored")
     for name, delta in deltas.items():
@@ -184,6 +183,13 @@ def _maintained(ctx: Context, compiled: Compiled, deltas: Mapping[str, Delta], a
     """Return how the table follows, in SQL; compiled once for a definition and the kinds of change, then kept."""
     kinds = {name: "any" if delta.deleted or delta.updated else "inserts" for name, delta in deltas.items()}
     kinds |= dict.fromkeys(set(acting) & set(compiled.node.reads), "inserts")
+    at_hand = (compiled.node.name, id(compiled.written), tuple(sorted(kinds.items())))
+    if at_hand not in ctx.changes:
+        ctx.changes[at_hand] = (compiled.written, _kept_or_made(ctx, compiled, kinds))
+    return ctx.changes[at_hand][1]
+
+
+def _kept_or_made(ctx: Context, compiled: Compiled, kinds: Mapping[str, str]) -> ChangesSql:
     definition = (compiled.derivation.definition, _read_types(compiled))  # a text may stay while types move
     named = msgspec.json.encode([compiled.node.name, definition, sorted(kinds.items()), _VERSIONS])
     key = blake3.blake3(named).hexdigest()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gristmill.define import Node
-from gristmill.errors import GristmillError, Stale
+from gristmill.errors import EngineError, GristmillError, Stale
 from gristmill.model.events import Retrying, StageFinished, StageStarted
 from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
@@ -29,7 +30,8 @@ from gristmill.run.derivation import (
 from gristmill.run.incremental import Way, follow, way
 from gristmill.run.landing import land
 from gristmill.run.layers import note_layer, rests
-from gristmill.run.memo import adopt, entry
+from gristmill.run.measuring import Taken
+from gristmill.run.memo import adopt, entry, made_by
 from gristmill.run.models import predict, train
 from gristmill.run.parity import followed_share
 from gristmill.run.partials import as_computed, drop_partials
@@ -38,6 +40,7 @@ from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import StageRecord
 from gristmill.run.restating import backfill_path, refuse_other_columns, restate
 from gristmill.run.rules import rules_of, write_checks
+from gristmill.run.spread import NO_MEMORY
 from gristmill.run.streaming.bounded import is_stream, land_stream
 from gristmill.run.suspects import cleared, suspected
 from gristmill.run.tables import compute_table
@@ -95,6 +98,8 @@ def run_stage(ctx: Context, run: str, step: Step, broken: Set[str]) -> Progress:
         except Stale:
             raise
         except GristmillError as error:
+            node = ctx.graph[step.name]
+            error.where = error.where or (f"{step.name} ({node.place})" if str(node.place) else step.name)
             if not error.retryable or attempt == ctx.settings.run.retries:
                 raise
             wait_s = _PAUSE_S * 2**attempt * (1 + random.random())
@@ -110,13 +115,15 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
     if step.mode in ("wait", "held") or node.name in progress.broken:
         return
     started, cpu = time.monotonic(), time.process_time()
-    with ctx.store.begin(run, message=f"{run}: {node.name}") as tx:
+    watched = ctx.meter.stage(step.peak_bytes) if ctx.meter is not None else nullcontext(Taken())
+    with watched as taken, ctx.store.begin(run, message=f"{run}: {node.name}") as tx:
+        ctx = replace(ctx, taken=taken)
         outcome = (
             _land(ctx, tx, node, step, run, progress)
             if node.kind == "source"
             else bring_up(ctx, tx, node, run, progress)
         )
-        rows_in = _rows_in(tx, node, step)
+        rows_in, written = _rows_in(tx, node, step), tx.written_bytes
     if outcome is None:
         return
     mode, reason, rows, changed = outcome
@@ -140,6 +147,11 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
             planned_rows=step.rows_out,
             pieces=ctx.spread.pop(node.name, ""),
             replanned=replanned,
+            peak_bytes=taken.peak_bytes,
+            disk_bytes=taken.spilled_bytes + taken.exchanged_bytes,
+            written_bytes=written,
+            planned_peak_bytes=step.peak_bytes,
+            planned_disk_bytes=step.disk_bytes,
         )
     )
     ctx.listener(
@@ -225,12 +237,13 @@ def bring_up(
     if not reason:
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "nothing it reads changed", rows, False
-    if not doubted and not slow and (there := adopt(ctx.store, tx, node, compiled.derivation.fingerprint)) is not None:
+    if not doubted and not slow and (there := adopt(ctx.store, tx, node, compiled.derivation)) is not None:
         _note(tx, compiled, there.partials, clean=there.clean)
         tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
         write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
-        return "reuse", "the same was computed before", rows, True
+        made = made_by(ctx.store, node, compiled.derivation.fingerprint)
+        return "reuse", f"the same was computed by {made}", rows, True
     found = Way("full") if doubted or slow else way(ctx, tx, compiled, before)
     if found.follows and before is not None:
         followed = _follow(ctx, run, tx, compiled, found, before, reason, progress)
@@ -249,8 +262,7 @@ def bring_up(
         note_layer(ctx, tx, node.name)
     write_checks(ctx, tx, node)
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
-    if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:
-        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
+    _keep(ctx, compiled, run, progress)
     changed = not node.is_table or tx.table(node.name).id != before_id
     return mode, reason, rows, changed
 
@@ -300,9 +312,19 @@ def _follow(
     progress: Progress,
 ) -> Outcome | None:
     """Bring a table up to date by its inputs' changes; None where only a full computation can tell."""
+    from gristmill.engines.kernel.kernel import engine_errors
+
     node = compiled.node
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=found.mode, reason=reason))
-    followed = follow(ctx, tx, compiled, found, before, rules_of(ctx, node))
+    tree = tx.tree
+    try:
+        with engine_errors():
+            followed = follow(ctx, tx, compiled, found, before, rules_of(ctx, node))
+    except EngineError as error:
+        if error.code != NO_MEMORY:
+            raise
+        tx.tree = tree  # changes are held at once; a full computation is done in parts where that is too much
+        return None
     if followed is None:
         return None
     findings = (*followed.findings, *followed_share(ctx, run, tx, compiled))
@@ -311,8 +333,20 @@ def _follow(
         progress.broken.add(node.name)
     write_checks(ctx, tx, node)
     _note(tx, compiled, before.partials, clean=followed.clean)
+    _keep(ctx, compiled, run, progress)
     words = f"{reason}: +{followed.came:,} -{followed.gone:,} rows"
     return found.mode, words, tx.table(node.name).row_count, bool(followed.came or followed.gone)
+
+
+def _keep(ctx: Context, compiled: Compiled, run: str, progress: Progress) -> None:
+    """Let others take this result over, unless its rules had something to say that would be lost with that."""
+    node = compiled.node
+    said = any(
+        found.accepted or found.outcome in ("warn", "error") or found.failed_rows > found.quarantined
+        for found in progress.findings
+    )
+    if node.name not in progress.broken | {table for table, _ in ctx.set_aside} and not said:
+        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
 
 
 def _note(tx: Transaction, compiled: Compiled, partials: Mapping[str, str], *, clean: bool) -> None:

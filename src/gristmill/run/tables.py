@@ -20,14 +20,13 @@ from gristmill.run.layout import ordered, prepare
 from gristmill.run.partials import drop_partials, forget_partials, stage_partials
 from gristmill.run.profiling import judged, profile
 from gristmill.run.registering import register_table
-from gristmill.run.spread import spread_query
+from gristmill.run.spread import NO_MEMORY, spread_query
 from gristmill.run.steps import staged_step
 
 if TYPE_CHECKING:
     from gristmill.algebra.delta import State
     from gristmill.store import Staged, Transaction
 
-_NO_MEMORY = "GM-E002"
 _PASSES = 8
 """In how many passes a table is computed that did not fit at once."""
 
@@ -125,7 +124,7 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[St
         return _staged_at_once(ctx, tx, compiled)
     except EngineError as error:
         tx.tree = tree
-        if error.code != _NO_MEMORY or (made := by_pieces(_PASSES)) is None:
+        if error.code != NO_MEMORY or (made := by_pieces(_PASSES)) is None:
             raise
         return made
 

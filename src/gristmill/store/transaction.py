@@ -268,6 +268,11 @@ class Transaction(View):
         if changes:
             self.alter(name, *changes)
 
+    @property
+    def written_bytes(self) -> int:
+        """How much this transaction has written into the store so far, rows only."""
+        return sum(file.size for staged in self._staged for file in staged.written)
+
     # -- rows ---------------------------------------------------------------------------------------
 
     def stage(self, name: str, rows: object) -> Staged:

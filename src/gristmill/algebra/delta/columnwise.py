@@ -20,6 +20,7 @@ from gristmill.algebra.rewrite import normalise
 
 ALL_ROWS = ""
 """The name under which the digest of a relation's rows stands; no column has it."""
+_DIGITS = 32
 
 
 def column_digests(expr: ibis.Table, key: Sequence[str]) -> dict[str, str]:
@@ -62,7 +63,7 @@ def only(expr: ibis.Table, names: Sequence[str]) -> ibis.Table:
 
 def _digests(root: ops.Relation, key: Sequence[str], settled: Callable[[ops.Relation], ops.Relation]) -> dict[str, str]:
     picks = {ALL_ROWS: [*key]} | {name: [*key, name] for name in root.schema.names if name not in key}
-    return {name: digest(settled(pruned(_picked(root, names)))) for name, names in picks.items()}
+    return {name: digest(settled(pruned(_picked(root, names))))[:_DIGITS] for name, names in picks.items()}
 
 
 def _picked(root: ops.Relation, names: Sequence[str]) -> ops.Project:
