@@ -6,6 +6,7 @@ flushed. Only then can a commit name it; a crash before leaves a file that nothi
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -197,8 +198,10 @@ def write_batches(
 
 def disk_error(error: Exception, path: Path) -> EngineError:
     """Return what to raise when the disk fails."""
+    words = getattr(error, "strerror", None) or str(error)
+    full = os.strerror(errno.ENOSPC)
     return EngineError(
-        f"a file could not be written: {getattr(error, 'strerror', None) or error}",
+        f"a file could not be written: {full if full in words else words}",
         code="GM-E011",
         where=str(path),
         hint="free some space, or check the permissions, and try again",
