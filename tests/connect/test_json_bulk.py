@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gristmill import connect
 from gristmill.connect import json_read
@@ -123,3 +125,59 @@ def test_plain_cells() -> None:
 )
 def test_odd_cells_are_left_to_be_read_singly(odd: list[str]) -> None:
     assert FLAT.columns([text.encode() for text in [*PLAIN, *odd]]) is None
+
+
+CELLS = st.one_of(
+    st.integers(-(2**64), 2**64).map(str),
+    st.sampled_from(
+        ["1.5", "-0", "-0.0", "0", "1e3", "1e400", "01", "+1", "1.", ".5", "NaN", "Infinity", "true", "null"]
+    ),
+    st.sampled_from(["9007199254740993", "9007199254740993.0", "0.1", "-1.25e-7", "{}", "[]", "[1]", '{"a":1}']),
+    st.sampled_from(['"2026-01-01"', '"2026-01-01T00:00:00Z"', '"2026-01-01 00:00:00.123456"', '"x:y{}"', "null"]),
+    st.text('aé:{}", \\\x7f\u2028', max_size=4).map(lambda text: json.dumps(text, ensure_ascii=False)),
+    st.sampled_from(['"\x01"', '"', '"a"b"', '"\ttab"', '"1"', "tru", "", '"é"', '"a","b":"c"']),
+)
+KINDS = {"a": "int64", "b": "string", "c": "double", "d": "timestamp", "e": "boolean"}
+SOUND = {"a": "7", "b": '"x"', "c": "1.5", "d": '"2026-01-01T00:00:00Z"', "e": "true"}
+
+
+@st.composite
+def odd_lines(draw: st.DrawFn) -> list[bytes]:
+    """Lines of sound objects, some of them with a cell, a name or an end that may be odd."""
+    found = []
+    for _ in range(draw(st.integers(1, 4))):
+        cells = dict(SOUND)
+        if draw(st.booleans()):
+            cells[draw(st.sampled_from(sorted(KINDS)))] = draw(CELLS)
+        names = draw(st.permutations(sorted(cells)))
+        parts = [f'"{name}":{cells[name]}' for name in names]
+        if draw(st.integers(0, 9)) == 0:
+            parts = draw(
+                st.sampled_from([parts[1:], [*parts[1:], parts[1]], [*parts, parts[0]], [*parts, '"f":1'], []])
+            )
+        end = draw(st.sampled_from(["", "", "", "", " ", "}", '{"a":1}', ",", " 5"]))
+        found.append(("{" + ",".join(parts) + "}" + end).encode())
+    return found
+
+
+@given(odd_lines())
+@settings(max_examples=400)
+def test_lines_read_by_arrow_are_those_read_one_by_one(found: list[bytes]) -> None:
+    together = Together(KINDS, [])
+    text = b"".join(line + b"\n" for line in found)
+    at_once = together.lines(text, len(found))
+    if at_once is None:
+        return
+    slowly = together.columns(found)
+    assert slowly is not None
+    for name in KINDS:
+        assert at_once[name].type == slowly[name].type
+        assert at_once[name].to_pylist() == slowly[name].to_pylist()
+        assert repr(at_once[name].to_pylist()) == repr(slowly[name].to_pylist())
+
+
+def test_sound_lines_are_read_by_arrow() -> None:
+    line = ("{" + ",".join(f'"{name}":{cell}' for name, cell in SOUND.items()) + "}\n").encode()
+    assert Together(KINDS, []).lines(line * 3, 3) is not None
+    assert Together(KINDS, []).lines(line * 3, 2) is None
+    assert Together(KINDS, []).lines(line.replace(b'"a":7', b'"a":{"a":7}'), 1) is None

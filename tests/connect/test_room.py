@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from gristmill import connect
 
@@ -28,3 +29,8 @@ def test_shapes_and_sources_can_be_stored() -> None:
     assert msgspec.json.decode(msgspec.json.encode(shape), type=connect.Shape) == shape
     source = connect.files("a/*.csv", nulls=["NA"], header=["a"])
     assert msgspec.json.decode(msgspec.json.encode(source), type=connect.FilesSource) == source
+
+
+def test_no_public_name_is_that_of_a_file_which_would_hide_it_once_imported() -> None:
+    files = {path.stem for path in Path(connect.__file__).parent.glob("*.py")}
+    assert not files & set(connect.__all__)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gristmill.connect.kafka_source import KafkaSource, kafka
     from gristmill.connect.push_source import PushSource, push
     from gristmill.connect.query_source import QuerySource, query
-    from gristmill.connect.redis_stream import RedisSource, redis_stream
+    from gristmill.connect.redis_source import RedisSource, redis_stream
     from gristmill.connect.replay_source import ReplaySource, replay
     from gristmill.connect.sinks import HttpSink, Outgoing, SinkTarget, SinkWriter, http
     from gristmill.connect.stream_values import Polled, Reader, StreamConnector
@@ -48,8 +48,8 @@ _HOMES = {
     "replay": "replay_source",
     "Polled": "stream_values",
     "Reader": "stream_values",
-    "RedisSource": "redis_stream",
-    "redis_stream": "redis_stream",
+    "RedisSource": "redis_source",
+    "redis_stream": "redis_source",
     "StreamConnector": "stream_values",
     "TailSource": "tail_source",
     "tail": "tail_source",

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from gristmill.connect.csv_scan import escaped_positions
-from gristmill.connect.json_types import MisfitError, Seen, converter, finish
+from gristmill.connect.json_types import MisfitError, Seen, converter, finish, from_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,6 +33,7 @@ _PLAIN: dict[str, set[type]] = {
     "date": {str},
     "timestamp": {str},
 }
+_TEXTS = ("string", "date", "timestamp")
 _NONE: set[type] = set()
 _NOTHING = type(None)
 
@@ -99,6 +100,7 @@ class Together:
         self._required = set(required)
         flat = bool(kinds) and all(kind in _PLAIN for kind in kinds.values())
         self._decode_flat = _flat_decoder(self._kinds) if flat else None
+        self._schema = _arrow_schema(self._kinds) if flat else None
 
     def columns(self, raws: Sequence[bytes]) -> dict[str, pa.Array] | None:
         """Return the columns of records by name, or None where one is odd or does not fit."""
@@ -109,6 +111,41 @@ class Together:
         if records is None or not all(self._kinds.keys() >= set(layout) for layout in set(map(tuple, records))):
             return None
         return self._made({name: [record.get(name) for record in records] for name in self._kinds})
+
+    def lines(self, text: bytes, rows: int) -> dict[str, pa.Array] | None:
+        """Return the columns of lines of plain objects by name; None where anything is odd, or not at all there.
+
+        Arrow reads them without a Python object a cell. It is laxer than the rest here, so what it could see in
+        another way is left out before: escapes, control characters, lines that are not one object each, names that
+        stand twice (a record has as many colons as columns), cells that are not there.
+
+        Args:
+            text: the lines, each with its line end.
+            rows: how many they are.
+        """
+        if self._schema is None or not _one_object_a_line(text, rows, len(self._kinds)):
+            return None
+        import pyarrow as pa
+        from pyarrow import json
+
+        read = json.ReadOptions(use_threads=False, block_size=len(text) + 1)
+        parse = json.ParseOptions(explicit_schema=self._schema, unexpected_field_behavior="error")
+        try:
+            table = json.read_json(pa.BufferReader(text), read_options=read, parse_options=parse)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return None
+        if table.num_rows != rows or table.column_names != list(self._kinds):
+            return None
+        made = {}
+        for name, kind in self._kinds.items():
+            column = table.column(name).combine_chunks()
+            if column.null_count or (kind == "double" and not _exact(column)):
+                return None
+            array, bad = (column, []) if kind not in _TEXTS else from_texts(column, kind)
+            if bad:
+                return None
+            made[name] = array
+        return made
 
     def _flat(self, raws: Sequence[bytes]) -> dict[str, list[object]] | None:
         """Return the values of records that are nothing but plain cells of known names, by column.
@@ -166,6 +203,43 @@ def _flat_decoder(kinds: Mapping[str, str]) -> Callable[[bytes], list[msgspec.St
     names = {f"c{index}": name for index, name in enumerate(kinds)}
     record = msgspec.defstruct("Cells", fields, rename=names, forbid_unknown_fields=True, gc=False)
     return msgspec.json.Decoder(record).decode_lines
+
+
+def _arrow_schema(kinds: Mapping[str, str]) -> pa.Schema:
+    """Return the types that Arrow reads cells as; dates and times are text at first."""
+    import pyarrow as pa
+
+    types = {"boolean": pa.bool_(), "int64": pa.int64(), "double": pa.float64()}
+    return pa.schema([(name, types.get(kind, pa.string())) for name, kind in kinds.items()])
+
+
+def _one_object_a_line(text: bytes, rows: int, columns: int) -> bool:
+    """Say whether each line is one flat object with as many names as there are columns, and nothing about it is odd."""
+    if b"\\" in text:
+        return False
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    octets = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(octets < ord(" "))  # control characters: newlines, and nothing else
+    if len(ends) != rows or ends[-1] != len(text) - 1 or (octets[ends] != ord("\n")).any() or ends[0] < 2:
+        return False
+    if (octets[ends - 1] != ord("}")).any() or (octets[ends[:-1] + 1] != ord("{")).any() or octets[0] != ord("{"):
+        return False
+    inside = np.bitwise_xor.accumulate(octets == ord('"'))
+    if inside[ends].any():
+        return False
+    for sign, count in ((":", rows * columns), ("{", rows), ("}", rows)):
+        if len(inside) and int(((octets == ord(sign)) & ~inside).sum()) != count:
+            return False
+    return True
+
+
+def _exact(column: pa.Array) -> bool:
+    """Say whether all are numbers that a whole number could be meant by, without loss, and no zero has a sign."""
+    values = column.to_numpy(zero_copy_only=False)
+    return bool(((np.abs(values) <= 2.0**53) & ((values != 0) | ~np.signbit(values))).all())
 
 
 def see_all(records: Sequence[Record], columns: dict[str, Seen]) -> None:

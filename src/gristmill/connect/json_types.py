@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import numpy as np
 import pyarrow as pa
 
 from gristmill.connect.cast import exact_cast
@@ -131,8 +132,7 @@ def finish(values: list[object], kind: str) -> tuple[pa.Array, list[int]]:
     arrow = parse_type(kind)
     try:
         if _from_text(arrow) and not pa.types.is_string(arrow):
-            array, bad = exact_cast(pa.array(values, pa.string()), arrow)
-            return array, [i for i, wrong in enumerate(bad.tolist()) if wrong]
+            return from_texts(pa.array(values, pa.string()), kind)
         return pa.array(values, arrow), []
     except (pa.ArrowInvalid, UnicodeEncodeError, OverflowError, pa.ArrowTypeError):
         if len(values) == 1:
@@ -141,6 +141,12 @@ def finish(values: list[object], kind: str) -> tuple[pa.Array, list[int]]:
     left, left_bad = finish(values[:half], kind)
     right, right_bad = finish(values[half:], kind)
     return pa.concat_arrays([left, right]), left_bad + [half + i for i in right_bad]
+
+
+def from_texts(texts: pa.Array, kind: str) -> tuple[pa.Array, list[int]]:
+    """Return texts as a column of a type that JSON writes as text, and the positions of those that are none."""
+    array, bad = exact_cast(texts, parse_type(kind))
+    return array, np.flatnonzero(bad).tolist()
 
 
 def _from_text(kind: pa.DataType) -> bool:

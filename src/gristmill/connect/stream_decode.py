@@ -13,7 +13,7 @@ from gristmill.connect.json_read import writable
 from gristmill.connect.json_text import strict
 from gristmill.connect.json_types import MisfitError, Seen, converter, finish
 from gristmill.connect.rows import ORIGIN_FIELDS
-from gristmill.connect.stream_values import Fetched, Fetcher, Message, Polled
+from gristmill.connect.stream_values import Fetched, Fetcher, Lines, Message, Polled
 from gristmill.connect.type_names import JSON, TEXT, parse_type
 from gristmill.connect.values import Column, Reject, Shape
 from gristmill.errors import DataError, UsageError, did_you_mean
@@ -127,25 +127,30 @@ class Decoder:
 
     def _at_once(self, fetched: Fetched) -> Polled | None:
         """Return the rows of messages that are plain, all of them; None where one is not."""
-        texts = [message.value for message in fetched.messages if type(message.value) is bytes and not message.problem]
-        if self._together is None or not texts or len(texts) < len(fetched.messages):
+        messages = fetched.messages
+        if self._together is None or not messages:
             return None
-        columns = self._together.columns(texts)
+        if isinstance(messages, Lines):
+            columns = self._together.lines(messages.text, len(messages)) or self._together.columns(messages.raws())
+        else:
+            texts = [message.value for message in messages if type(message.value) is bytes and not message.problem]
+            columns = self._together.columns(texts) if len(texts) == len(messages) else None
         if columns is None:
             return None
-        fits = np.ones(len(texts), dtype=bool)
-        return self._done(fetched, [columns[name] for name in self._kinds], fits, fetched.messages, {})
+        fits = np.ones(len(messages), dtype=bool)
+        return self._done(fetched, [columns[name] for name in self._kinds], fits, messages, {})
 
     def _done(
         self,
         fetched: Fetched,
         columns: list[pa.Array],
         fits: np.ndarray[tuple[int], np.dtype[np.bool_]],
-        kept: list[Message],
+        kept: Sequence[Message],
         rejects: dict[int, Reject],
     ) -> Polled:
         import pyarrow as pa
 
+        lines = isinstance(kept, Lines)
         if not fits.all():
             mask = pa.array(fits)
             columns = [column.filter(mask) for column in columns]
@@ -158,8 +163,8 @@ class Decoder:
             fetched.next,
             fetched.lag,
             fetched.size_bytes,
-            [message.time_us for message in kept],
-            frozenset(message.record for message in kept if message.value is None),
+            () if lines else [message.time_us for message in kept],
+            frozenset() if lines else frozenset(message.record for message in kept if message.value is None),
         )
 
     def _row(self, message: Message, rejects: dict[int, Reject]) -> Record | None:
@@ -241,11 +246,11 @@ def with_origin(shape: Shape, columns: Sequence[pa.Array], messages: Sequence[Me
     """Return columns as a batch with record, line and offset of every row; the unit is not known yet."""
     import pyarrow as pa
 
-    origin = [
-        pa.array([message.record for message in messages], pa.int64()),
-        pa.array([message.line for message in messages], pa.int64()),
-        pa.array([message.offset for message in messages], pa.int64()),
-    ]
+    if isinstance(messages, Lines):
+        origin = [pa.array(places, pa.int64()) for places in messages.places()]
+    else:
+        places = [(message.record, message.line, message.offset) for message in messages]
+        origin = [pa.array(column, pa.int64()) for column in (zip(*places, strict=True) if places else ((), (), ()))]
     schema = pa.schema([*(field.with_nullable(True) for field in shape.schema), *ORIGIN_FIELDS[1:]])
     return pa.RecordBatch.from_arrays([*columns, *origin], schema=schema)
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, overload
+
+import numpy as np
 
 from gristmill.connect.values import Found, Reject, Shape
 from gristmill.model.units import Unit
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 Position = Mapping[str, str]
 
@@ -56,6 +59,47 @@ class Message(NamedTuple):
     problem: str = ""
 
 
+class Lines(Sequence[Message]):
+    """Lines of a text file, a record each, that become messages only where one of them is looked at.
+
+    Args:
+        text: the lines, each with its line end.
+        ends: where each line ends in it, behind the line end.
+        record: how many records stand before them.
+        line: how many physical lines do.
+        offset: where the first one begins in the file.
+    """
+
+    def __init__(self, text: bytes, ends: NDArray[np.int64], *, record: int, line: int, offset: int) -> None:
+        self.text, self._ends = text, ends
+        self._record, self._line, self._offset = record, line, offset
+        self._starts = np.concatenate((np.zeros(1, np.int64), ends[:-1]))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        start = int(self._starts[at])
+        raw = self.text[start : int(self._ends[at]) - 1]
+        return Message(self._record + at + 1, raw, line=self._line + at + 1, offset=self._offset + start)
+
+    def raws(self) -> list[bytes]:
+        """Return the lines without their line ends."""
+        return self.text.split(b"\n")[:-1]
+
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the record, the line and the offset of each."""
+        count = np.arange(1, len(self) + 1)
+        return self._record + count, self._line + count, self._offset + self._starts
+
+
 class Fetched(NamedTuple):
     """Messages of one partition, in its order, and the position after them.
 
@@ -68,7 +112,7 @@ class Fetched(NamedTuple):
     """
 
     partition: str
-    messages: list[Message]
+    messages: Sequence[Message]
     next: dict[str, str]
     lag: int | None
     size_bytes: int
@@ -85,7 +129,8 @@ class Polled(NamedTuple):
         next: the position after them.
         lag: how much still waits behind them, None where unknown.
         size_bytes: bytes that were read.
-        arrived_us: when the source took each row, microseconds since 1970; None where it does not say.
+        arrived_us: when the source took each row, microseconds since 1970; None where it does not say, and empty where
+            it says so of none.
         tombstones: record numbers of the rows that say their key is gone.
     """
 

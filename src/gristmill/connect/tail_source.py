@@ -12,11 +12,12 @@ from typing import Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from gristmill.connect.stream_decode import SAMPLE_ROWS, Decoder, DecodingReader, check_types, json_record
 from gristmill.connect.stream_decode import shape_of_messages as shape_of
 from gristmill.connect.stream_rows import StreamRows
-from gristmill.connect.stream_values import WAITING, Fetched, Message, Position, Reader, status_of
+from gristmill.connect.stream_values import WAITING, Fetched, Lines, Message, Position, Reader, status_of
 from gristmill.connect.values import Found, Shape, UnitRows
 from gristmill.errors import DataError, UsageError
 from gristmill.model.units import Unit
@@ -161,7 +162,7 @@ class TailFetcher:
             likely = max(max_rows * _ROW_BYTES, _LEAST_BYTES)  # no more than this batch takes, where rows are short
             block = file.read(min(end - at, max(max_bytes, 1), likely))
             cut = self._cut(block)
-            while not cut and at + len(block) < end:
+            while not len(cut) and at + len(block) < end:
                 if len(block) > _LONGEST_BYTES:
                     raise DataError("a record is longer than 64 MiB", code="GM-D133", where=f"{name}:{at}")
                 block += file.read(max(len(block), 65_536))
@@ -183,10 +184,10 @@ class TailFetcher:
         self._at[name] = after
         return Fetched(name, messages, after, max(end - at - used, 0), used)
 
-    def _cut(self, block: bytes) -> list[int]:
+    def _cut(self, block: bytes) -> NDArray[np.int64]:
         """Return the ends of whole records: behind line ends that stand outside quotes."""
         if self._source.format != "csv":
-            return (np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1).tolist()
+            return np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1
         ends: list[int] = []
         position, quotes = 0, 0
         while (found := block.find(b"\n", position)) >= 0:
@@ -194,11 +195,11 @@ class TailFetcher:
             if quotes % 2 == 0:
                 ends.append(found + 1)
             position = found + 1
-        return ends
+        return np.array(ends, np.int64)
 
     def _messages(
-        self, block: bytes, ends: Sequence[int], position: Position, at: int, max_rows: int
-    ) -> tuple[list[Message], int, int, list[str] | None]:
+        self, block: bytes, ends: NDArray[np.int64], position: Position, at: int, max_rows: int
+    ) -> tuple[Sequence[Message], int, int, list[str] | None]:
         if self._source.format == "ndjson":
             return self._lines(block, ends, position, at, max_rows)
         header: list[str] | None = json.loads(position["header"]) if "header" in position else None
@@ -206,7 +207,7 @@ class TailFetcher:
         record = int(position.get("records", "0"))
         first = int(position.get("lines", "0"))
         start = lines = 0
-        for end in ends:
+        for end in ends.tolist():
             if len(messages) >= max_rows:
                 break
             raw = block[start:end].removeprefix(b"\xef\xbb\xbf") if at + start == 0 else block[start:end]
@@ -221,13 +222,16 @@ class TailFetcher:
         return messages, start, lines, header
 
     def _lines(
-        self, block: bytes, ends: Sequence[int], position: Position, at: int, max_rows: int
-    ) -> tuple[list[Message], int, int, list[str] | None]:
+        self, block: bytes, ends: NDArray[np.int64], position: Position, at: int, max_rows: int
+    ) -> tuple[Sequence[Message], int, int, list[str] | None]:
         """Return the lines that are not blank as messages; one line is one record."""
-        messages: list[Message] = []
         record, line = int(position.get("records", "0")), int(position.get("lines", "0"))
+        if len(ends) and _is_plain(block, some := ends[:max_rows]):
+            used = int(some[-1])
+            return Lines(block[:used], some, record=record, line=line, offset=at), used, len(some), None
+        messages: list[Message] = []
         first, start = line, 0
-        for end in ends:
+        for end in ends.tolist():
             if len(messages) >= max_rows:
                 break
             raw = block[start:end].rstrip(b"\r\n")
@@ -264,9 +268,16 @@ class TailFetcher:
         }
         if self._source.format == "csv":
             ends = self._cut(data)
-            header = _cells(data[: ends[0]].rstrip(b"\r\n"), self._source.delimiter) if ends else []
+            header = _cells(data[: ends[0]].rstrip(b"\r\n"), self._source.delimiter) if len(ends) else []
             position["header"] = json.dumps(header or [])
         return position
+
+
+def _is_plain(block: bytes, ends: NDArray[np.int64]) -> bool:
+    """Say whether every line begins an object at once, and ends with nothing but a newline."""
+    octets = np.frombuffer(block, np.uint8)
+    starts = np.concatenate((np.zeros(1, np.int64), ends[:-1]))
+    return bool((octets[starts] == ord("{")).all()) and b"\r" not in block
 
 
 def _cells(raw: bytes, delimiter: str) -> list[str] | None:

@@ -13,8 +13,9 @@ from gristmill.model.events import Listener, silent
 if TYPE_CHECKING:
     import ibis
 
-    from gristmill.engines.kernel import Kernel
+    from gristmill.engines.kernel import ChangesSql, Kernel
     from gristmill.engines.protocol import Executor
+    from gristmill.model.delta import Delta
     from gristmill.run.measuring import Meter, Taken
     from gristmill.run.restating import Stretch
     from gristmill.store import Store
@@ -52,8 +53,10 @@ class Context:
         base: the commit that the run began at; empty outside of a run.
         set_aside: (table, rule) of rules that block, whose rows this run sets aside instead.
         expressions: Ibis definitions as compiled against the schemas of their inputs, by name and schemas.
+        changes: how a definition follows its inputs, by name, expression and kinds of change, with that expression.
         fast: whether tables with a slow layer are brought up to now like all others.
         code: states of the code behind definitions, by file, as this run found them.
+        deltas: what changed in inputs, by name, state before and state after, for the tables that read the same ones.
         executor: where tables that are computed in full are computed by pieces; this process where None.
         spread: how tables were computed by pieces, in words, by name.
         meter: what sees how much memory and disk stages take; None where nobody asks.
@@ -74,7 +77,9 @@ class Context:
     base: str = ""
     set_aside: frozenset[tuple[str, str]] = frozenset()
     expressions: dict[tuple[str, str], Expression] = field(default_factory=dict)
+    changes: dict[tuple[str, int, tuple[tuple[str, str], ...]], tuple[object, ChangesSql]] = field(default_factory=dict)
     code: dict[str, CodeState] = field(default_factory=dict)
+    deltas: dict[tuple[str, str, str], Delta] = field(default_factory=dict)
     executor: Executor | None = None
     spread: dict[str, str] = field(default_factory=dict)
     meter: Meter | None = None

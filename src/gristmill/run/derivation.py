@@ -24,6 +24,9 @@ KERNEL_VERSION = 1
 """Raised when a change to the kernel may change a result."""
 
 
+_LOOK_BACK = 1_000
+"""How many commits are looked at for a state that was never stored."""
+
 RULES_CHANGED = "its rules, or what they look at, changed"
 """The reason of a table whose rows would come out as before, but must be checked again."""
 
@@ -48,6 +51,8 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
         partials: fingerprints of the hidden partial results that stand beside the table, by number.
         through: for a history, the last commit of the log that it tells of.
         clean: whether every rule on rows passed on all of them.
+        columns: of a large table (under an empty name) and of its partial results (by number), what each column
+            depends on, as digests.
     """
 
     definition: str
@@ -66,12 +71,13 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
     partials: dict[str, str] = {}
     through: str = ""
     clean: bool = False
+    columns: dict[str, dict[str, str]] = {}
 
     @property
     def fingerprint(self) -> str:
         """Hash of all parts that decide about the rows."""
         bare = msgspec.structs.replace(
-            self, text="", place="", states={}, output="", partials={}, through="", clean=False
+            self, text="", place="", states={}, output="", partials={}, through="", clean=False, columns={}
         )
         return blake3.blake3(msgspec.json.encode(bare, order="deterministic")).hexdigest()
 
@@ -131,6 +137,30 @@ def load_derivation(snapshot: View, name: str) -> Derivation | None:
     """Return what the table was made from, or None where it was never made."""
     data = snapshot.document(document_path(name))
     return msgspec.json.decode(data, type=Derivation) if data else None
+
+
+def stored_states(view: View, name: str, made: Derivation) -> dict[str, str]:
+    """Return the states of the inputs that a table was made from, each in a form that is stored.
+
+    Where inputs and table were written in one commit, that commit may have compacted an input as its last act. Then
+    the state that was read was never stored, and the one that the commit holds has the same rows under the same ids.
+    One that is found nowhere is returned as it was noted; reading it raises NotFound.
+    """
+    gone = [read for read, state in made.states.items() if read in made.inputs and not view.has_state(state)]
+    found = dict(made.states)
+    document, commit = view.document(document_path(name)), view.commit_id
+    for _ in range(_LOOK_BACK):
+        if not gone or not commit:
+            break
+        there = view.store.snapshot(commit)
+        if there.document(document_path(name)) != document:
+            break
+        for read in list(gone):
+            if read in there and input_tokens(there, {read: tuple(made.inputs[read])})[read] == made.inputs[read]:
+                found[read] = there.table(read).id
+                gone.remove(read)
+        commit = there.commit.parents[0] if there.commit is not None and there.commit.parents else ""
+    return found
 
 
 def dump_derivation(derivation: Derivation) -> bytes:

@@ -45,7 +45,7 @@ class Past(msgspec.Struct, frozen=True):
         """
         stages = self.stages.get(name, ())
         same = next((stage for stage in stages if stage.mode == mode), None)
-        if same is None and mode in ("delta", "touched"):
+        if same is None and mode in ("delta", "touched", "columns"):
             return next((stage for stage in stages if stage.mode in ("delta", "touched", "full")), None)
         return same
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _LOOK_BACK = 20
+_SAVE_S = 0.25
+"""How often the record of a run that goes on is written, at the most; what it finished stands on its branch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +120,14 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
             store.merge(record.merged, into=run)
             steps = _merge_steps(ctx, record)
         with closing(Meter(ctx.kernel)) as meter:
+            saved = time.monotonic()
             for brought in run_stages(replace(ctx, meter=meter), run, steps):
                 progress.take(brought)
                 progress.in_order_of(steps)
-                records.save(store, _record(record, progress, "running"), along=progress.computed)
-                progress.computed.clear()
+                if time.monotonic() - saved > _SAVE_S:
+                    records.save(store, _record(record, progress, "running"), along=progress.computed)
+                    progress.computed.clear()
+                    saved = time.monotonic()
         return _finish(ctx, record, progress, request.message)
     except Stale:
         store.delete_branch(run)
@@ -241,7 +246,8 @@ def _close(
     code: str = "",
 ) -> RunRecord:
     done = msgspec.structs.replace(_record(record, progress, status), head=head, message=message, code=code)
-    records.save(ctx.store, done)
+    records.save(ctx.store, done, along=progress.computed)
+    progress.computed.clear()
     return done
 
 

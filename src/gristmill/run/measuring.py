@@ -73,8 +73,8 @@ class Meter:
         self._cursor = kernel.connection.cursor()
         self._change = threading.Condition()
         self._at_work: list[Taken] = []
-        self._closed, self._starts = False, False
-        self._before = (0, 0)
+        self._closed, self._sleeps = False, False
+        self._before, self._kernel_bytes = (0, 0), 0
         self._thread = threading.Thread(target=self._watch, name="gristmill-meter", daemon=True)
         self._thread.start()
 
@@ -95,9 +95,11 @@ class Meter:
         """
         taken = Taken(planned_bytes)
         with self._change:
-            self._starts = self._starts or not self._at_work
+            if not self._at_work:
+                self._before = (resident_bytes(), self._kernel_bytes)
             self._at_work.append(taken)
-            self._change.notify_all()
+            if self._sleeps:
+                self._change.notify_all()
         try:
             yield taken
         finally:
@@ -116,22 +118,23 @@ class Meter:
     def _waited(self) -> bool:
         """Wait until it is time to look again; False when there is nothing more to look at."""
         with self._change:
-            self._change.wait_for(lambda: self._closed or self._at_work)
-            if self._closed or self._starts:
-                return not self._closed
-            age = min((time.monotonic() - taken.since for taken in self._at_work), default=0.0)
-            pause = min(max(_FIRST_S, age * _SHARE), _LONGEST_S)
-            self._change.wait_for(lambda: self._closed or self._starts, pause)
+            while not self._closed:
+                self._sleeps = True
+                self._change.wait_for(lambda: self._closed or self._at_work)
+                self._sleeps = False
+                watched = {id(taken) for taken in self._at_work}
+                age = min((time.monotonic() - taken.since for taken in self._at_work), default=0.0)
+                self._change.wait_for(lambda: self._closed, min(max(_FIRST_S, age * _SHARE), _LONGEST_S))
+                if any(id(taken) in watched for taken in self._at_work):
+                    break
             return not self._closed
 
     def _look(self) -> None:
         held, kept, spilled = kernel_bytes(self._cursor)
         resident = resident_bytes()
         with self._change:
-            if self._starts:
-                self._starts, self._before = False, (resident, held + kept)
-                return
             at_work: Sequence[Taken] = self._at_work
+        self._kernel_bytes = held + kept
         resident_before, kernel_before = self._before
         grown = resident - resident_before - max(0, held + kept - kernel_before)
         total = sum(taken.weight for taken in at_work)

@@ -19,7 +19,7 @@ from gristmill.model.commits import Commit
 from gristmill.model.names import quote
 from gristmill.run.comparing import compare
 from gristmill.run.context import Context
-from gristmill.run.derivation import document_path, load_derivation
+from gristmill.run.derivation import document_path, load_derivation, stored_states
 from gristmill.run.partials import as_computed, partial_name
 from gristmill.run.recomputing import recomputed
 from gristmill.run.records import RunRecord
@@ -143,11 +143,12 @@ def _operation(ctx: Context, node: Node, after: View, earlier: View) -> str | No
         return None
     if now.states.keys() != then.states.keys():
         return None
+    read, was = stored_states(after, node.name, now), stored_states(earlier, node.name, then)
     try:
         deltas = {
-            name: after.delta_since(name, then.states[name])
+            name: after.delta_since(name, was[name])
             for name in node.reads
-            if name in after and after.table(name).id == now.states[name] != then.states[name]
+            if name in after and after.table(name).id == read[name] != was[name]
         }
     except NotFound:
         return None
@@ -155,7 +156,7 @@ def _operation(ctx: Context, node: Node, after: View, earlier: View) -> str | No
     unseen = False
     for part in _parts(again.compiled.written):
         try:
-            wrong = _parts_ways(ctx, node, part, after, (then.states, now.states), deltas, kinds)
+            wrong = _parts_ways(ctx, node, part, after, (was, read), deltas, kinds)
         except GristmillError:
             unseen = True
             continue

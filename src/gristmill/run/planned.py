@@ -9,7 +9,7 @@ import msgspec
 NOTHING = "nothing has arrived yet"
 GONE = "gone from the source, rows kept"
 SAME = "no new units"
-Mode = Literal["reuse", "land", "delta", "touched", "full", "train", "check", "held", "wait", "broken"]
+Mode = Literal["reuse", "land", "delta", "touched", "columns", "full", "train", "check", "held", "wait", "broken"]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +19,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         name: its name.
         kind: kind of the node.
         mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``delta`` (changes follow from changes),
-            ``touched`` (touched keys are computed again), ``full`` (compute all again), ``train``,
-            ``check`` (look at the stored rows again: rules changed), ``held`` (only units on hold have arrived),
-            ``wait`` (nothing has arrived yet), ``broken`` (it reads a column that a change takes away; a run refuses).
+            ``touched`` (touched keys are computed again), ``columns`` (columns that changed are computed, the others
+            stay), ``full`` (compute all again), ``train``, ``check`` (look at the stored rows again: rules changed),
+            ``held`` (only units on hold have arrived), ``wait`` (nothing has arrived yet), ``broken`` (it reads a
+            column that a change takes away; a run refuses).
         reason: why, in one phrase.
         why: why in this mode and no cheaper one.
         rules: how each operation is maintained: operation, rule, why.
@@ -75,7 +76,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def acts(self) -> bool:
         """Whether a run would compute, land, train or check here."""
-        return self.mode in ("land", "delta", "touched", "full", "train", "check")
+        return self.mode in ("land", "delta", "touched", "columns", "full", "train", "check")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from gristmill.model.rules import Rule
 from gristmill.run.checking import references_of
 from gristmill.run.compiling import Compiled, compile_node, declared_schema, sql_of
 from gristmill.run.context import Context
-from gristmill.run.derivation import Derivation, alike, load_derivation
+from gristmill.run.derivation import Derivation, alike, load_derivation, stored_states
 from gristmill.run.frames import as_arrow, as_frame, call, read_input
 from gristmill.run.history import history_sql
 from gristmill.run.registering import register_plan
@@ -110,7 +110,7 @@ def _inputs(ctx: Context, view: View, node: Node, before: Derivation) -> tuple[M
         behind = compiled.derivation.input_reason(before)
         if not behind:
             return scans, compiled, ""
-    scans = {name: view.scan_at(state) for name, state in before.states.items()}
+    scans = {name: view.scan_at(state) for name, state in stored_states(view, node.name, before).items()}
     schemas = {name: fields_to_arrow(scan.fields) for name, scan in scans.items()}
     return scans, compile_node(ctx, node, view, schemas), behind
 

@@ -79,8 +79,8 @@ def _by_pieces(
 ) -> Spread | None:
     from gristmill.algebra import stateful
     from gristmill.engines.kernel.kernel import engine_errors
+    from gristmill.run.layout import ordered
     from gristmill.run.partials import drop_partials, partial_name
-    from gristmill.run.tables import ordered
     from gristmill.store import SqlSource
 
     node, tree = compiled.node, tx.tree

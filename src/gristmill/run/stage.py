@@ -16,6 +16,7 @@ from gristmill.errors import EngineError, GristmillError, Stale
 from gristmill.model.events import Retrying, StageFinished, StageStarted
 from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
+from gristmill.run.columnwise import Columns, column_digests
 from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
 from gristmill.run.derivation import (
@@ -249,11 +250,14 @@ def bring_up(
         if followed is not None:
             return followed
     mode = "train" if node.kind == "model" else "full"
-    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
+    started = "columns" if found.columns is not None else mode
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=started, reason=reason))
     before_id = tx.table(node.name).id if node.name in tx else None
     if doubted:
         cleared(ctx.store, tx, node.name)
-    rows = _compute(ctx, tx, compiled, run, progress)
+    rows, columnwise = _compute(ctx, tx, compiled, run, progress, columns=found.columns)
+    if columnwise:
+        mode, reason = "columns", f"{reason}: {found.why}"
     if slow:
         note_layer(ctx, tx, node.name)
     write_checks(ctx, tx, node)
@@ -347,28 +351,39 @@ def _keep(ctx: Context, compiled: Compiled, run: str, progress: Progress) -> Non
 
 def _note(tx: Transaction, compiled: Compiled, partials: Mapping[str, str], *, clean: bool) -> None:
     """Write down what a table was made from, and how it and its partial results were left."""
-    name = compiled.node.name
-    output = as_computed(tx, name, partials) if compiled.node.is_table else ""
-    made = msgspec.structs.replace(compiled.derivation, partials=dict(partials), output=output, clean=clean)
+    name, output, columns = compiled.node.name, "", {}
+    if compiled.node.is_table:
+        output = as_computed(tx, name, partials)
+        columns = column_digests(tx, compiled, load_derivation(tx, name))
+    made = msgspec.structs.replace(
+        compiled.derivation, partials=dict(partials), output=output, clean=clean, columns=columns
+    )
     if tx.document(backfill_path(name)) is not None:
         tx.drop_document(backfill_path(name))
     tx.put_document(document_path(name), dump_derivation(made))
 
 
-def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: Progress) -> int:
+def _compute(
+    ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: Progress, *, columns: Columns | None
+) -> tuple[int, bool]:
+    """Compute a table or model; return its rows, and whether only some columns were computed."""
     node = compiled.node
     if node.kind == "model":
         record = train(ctx, tx, compiled, run)
         progress.metrics[node.name] = record.metrics
         _note(tx, compiled, {}, clean=False)
-        return sum(rows for rows, _ in record.trained_on.values())
+        return sum(rows for rows, _ in record.trained_on.values()), False
     if node.kind == "predictions":
         rows = predict(ctx, tx, compiled)
         _note(tx, compiled, {}, clean=False)
-        return rows
-    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node), run)
+        return rows, False
+    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node), run, columns=columns)
     progress.findings += computed.findings
     if not computed.ok:
         progress.broken.add(node.name)
     _note(tx, compiled, computed.partials, clean=computed.clean)
-    return computed.rows
+    findings = followed_share(ctx, run, tx, compiled) if computed.columnwise else ()
+    progress.findings += findings
+    if any(finding.blocks for finding in findings):
+        progress.broken.add(node.name)
+    return computed.rows, computed.columnwise

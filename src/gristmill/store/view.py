@@ -125,6 +125,13 @@ class View:
         state = table_object(self._objects, bytes.fromhex(state_id))
         return scan_plan(self._objects, self.store.path, state, columns_=columns)
 
+    def has_state(self, state_id: str) -> bool:
+        """Return whether a state that `TableState.id` named is stored."""
+        try:
+            return self._objects(bytes.fromhex(state_id)) is not None
+        except NotFound:
+            return False
+
     def delta_since(self, name: str, state_id: str) -> Delta:
         """Return what changed in a table since a state that `TableState.id` named; raises NotFound where it is gone."""
         from gristmill.store.diffs import table_delta

@@ -56,7 +56,7 @@ def command(
     say(f"{result.plan.on} at {result.plan.commit[:7]}")
     rows = []
     for step in result.steps:
-        reason = f"{step.reason}; {step.why}" if step.why and step.mode == "full" else step.reason
+        reason = f"{step.reason}; {step.why}" if step.why and step.mode in ("columns", "full") else step.reason
         rows.append((f"  {step.name}", step.mode, reason, _amount(step)))
     if rows:
         click.echo(columns(rows, width=60))

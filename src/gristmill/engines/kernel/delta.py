@@ -157,7 +157,8 @@ def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql, *, changed:
             kernel.connection.register(_AT_HAND, rows)
             yield OutputChanges(f"SELECT * FROM {quote(_AT_HAND)}", *_weights(rows), states, rows)
     finally:
-        kernel.connection.execute("; ".join(f"DROP TABLE IF EXISTS temp.{quote(name)}" for name in made) or "SELECT 1")
+        if changed > _FEW:  # a few rows stay until the next ones take their place
+            kernel.connection.execute("; ".join(f"DROP TABLE IF EXISTS temp.{quote(name)}" for name in made))
 
 
 def _few(kernel: Kernel, text: str) -> pa.Table | None:
@@ -165,7 +166,7 @@ def _few(kernel: Kernel, text: str) -> pa.Table | None:
     import pyarrow as pa
 
     with engine_errors():
-        stream = kernel.connection.sql(text).to_arrow_reader(_FEW)
+        stream = kernel.few(text, rows=_FEW)
         batches: list[pa.RecordBatch] = []
         count = 0
         for batch in stream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -122,6 +123,15 @@ class Kernel:
         self.known.pop(name, None)
         with engine_errors():
             self.connection.execute(f"DROP VIEW IF EXISTS {quote(name)}")
+
+    def few(self, text: str, *, rows: int) -> pa.RecordBatchReader:
+        """Run SQL text that gives little and stream its rows, in batches of at most ``rows``.
+
+        A relation is planned twice, for its columns and to run it, which costs more than a few rows do; a plain query
+        copies its rows once more instead, and warns of that for nothing.
+        """
+        warnings.filterwarnings("ignore", message="Arrow output on a DB-API result", category=UserWarning)
+        return self.connection.execute(text).to_arrow_reader(rows)
 
     def sql(self, expr: ibis.Table, *, run_time_us: int | None = None) -> str:
         """Return the DuckDB SELECT for an expression, under our semantics; compiled once per fingerprint.

@@ -63,13 +63,15 @@ def judge(
     Args:
         column: the event times, in the partition's order.
         rule: what the source says of them.
-        arrived_us: when the source took each row; None where it does not say, and ``now_us`` counts.
+        arrived_us: when the source took each row; None where it does not say, empty where it never does: ``now_us``
+            counts.
         now_us: this moment, microseconds since 1970.
         newest_us: the newest event time so far.
         floor_us: a watermark below which rows are late whatever the partition has seen.
     """
     times, missing = times_us(column)
-    arrived = np.array([now_us if moment is None else moment for moment in arrived_us], dtype=np.int64)
+    moments = [now_us if moment is None else moment for moment in arrived_us] or now_us
+    arrived = np.array(moments, dtype=np.int64)
     ahead = ~missing & (times > arrived + rule.ahead_us)
     counts = ~missing & ~ahead
     before = _NONE if newest_us is None else newest_us

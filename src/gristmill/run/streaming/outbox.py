@@ -223,7 +223,8 @@ class Outbox:
     ) -> Iterator[Outgoing]:
         from gristmill.store import compute
 
-        for batch in compute.reader(plan):
+        rows = compute.at_hand(plan)
+        for batch in compute.reader(plan) if rows is None else rows.to_batches():
             for row in batch.to_pylist():
                 op = ops.get(row["_row_id"], otherwise)
                 if op:
