@@ -67,7 +67,7 @@ def test_a_wrong_call_is_json_too(type_: Type) -> None:
 
 def test_a_store_that_is_no_folder_is_named(type_: Type) -> None:
     Path(".gristmill").write_text("x")
-    said = type_("status", code=3)
+    said = type_("status", code=2)
     assert ".gristmill" in said.err
     assert "GM-X001" not in said.err
 

@@ -178,3 +178,13 @@ def test_a_selected_table_that_waits_says_for_what(type_: Type) -> None:
     for file in Path("landing").iterdir():
         file.unlink()
     assert "nothing has arrived yet for clean.orders (waits for raw.orders)" in type_("run", "clean.orders").err
+
+
+def test_init_from_a_file_names_the_folder_by_it_and_runs_whatever_it_is_called(type_: Type, tmp_path: Path) -> None:
+    for number, (name, folder) in enumerate({"Class.csv": "t_class", "My Orders.csv": "my_orders"}.items()):
+        Path(name).write_text(f"Order ID,Total €\n{number},5\n")
+        assert f"cd {folder} && gristmill plan" in type_("init", "--from", name).err
+        type_("run", "--project", folder)
+        said = type_("sql", f"select count(*) as n from clean.{folder}", "--project", folder)
+        assert said.out.split()[-1] == "1"
+    assert "gristmill init --from FILE" in type_("init", code=2).err

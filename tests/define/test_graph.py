@@ -56,3 +56,12 @@ def test_selectors(selectors: list[str], names: str) -> None:
 def test_a_selector_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(UsageError, match="no table or model matches"):
         graph(a=()).select(["b"])
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a..b", "../x", "a\nb", "x" * 300, "run/1", "a@b", "_runs", "_quarantine.a"]
+)
+def test_a_name_that_no_table_can_have_is_refused_where_it_is_defined(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Graph().add(Node(name=name, kind="source", place=Place("p.py", 7)))
+    assert (caught.value.code, caught.value.where) == ("GM-U110", "p.py:7")

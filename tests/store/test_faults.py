@@ -337,3 +337,14 @@ def test_a_damaged_catalog_is_named(full: Path) -> None:
     except Corrupt as error:
         named = error.hint == "gristmill doctor"
     assert named
+
+
+def test_a_full_disk_is_said_in_a_few_words() -> None:
+    from pathlib import Path
+
+    from gristmill.store.damage import disk_error
+
+    engine = OSError('IO Error: Async write failed: {"exception_message":"Could not write: No space left on device"}')
+    for error in (engine, OSError(28, "No space left on device")):
+        assert disk_error(error, Path("x")).message == "a file could not be written: No space left on device"
+    assert disk_error(OSError("odd"), Path("x")).message == "a file could not be written: odd"

@@ -181,7 +181,7 @@ CODES: dict[str, str] = {
     "GM-U020": "A condition is not SQL.",
     "GM-U021": "A condition says more than a filter here can; use `sql`.",
     "GM-U022": "A transaction can be committed once.",
-    "GM-U110": "A table cannot have this name.",
+    "GM-U110": "A table or model cannot have this name; one that begins with an underscore belongs to the system.",
     "GM-U111": "A branch or tag cannot have this name.",
     "GM-U112": "This is not the address of a commit: main, main~2, main@2026-11-01, a tag, the start of a commit's id.",
     "GM-U113": "This is not rows: give Arrow, Polars, pandas or DuckDB.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 import shutil
 from pathlib import Path
@@ -44,9 +45,9 @@ def write_starter(folder: Path, source: Path | None) -> None:
         name, pattern = "orders", "orders.csv"
         (landing / pattern).write_text(_ROWS, encoding="utf-8")
     else:
-        name, pattern = _identifier(source.name.split(".")[0]), source.name
+        name, pattern = identifier(source.name.split(".")[0]), source.name
         shutil.copyfile(source, landing / source.name)
-    (folder / "gristmill.toml").write_text(_SETTINGS.format(name=_identifier(folder.name)), encoding="utf-8")
+    (folder / "gristmill.toml").write_text(_SETTINGS.format(name=identifier(folder.name)), encoding="utf-8")
     (folder / "pipeline.py").write_text(
         _PIPELINE.format(table=name, pattern=_literal(f"landing/{pattern}")), encoding="utf-8"
     )
@@ -63,11 +64,11 @@ def _literal(text: str) -> str:
     return f'"{plain[1:-1]}"' if plain[0] == "'" and '"' not in text else plain
 
 
-def _identifier(text: str) -> str:
+def identifier(text: str) -> str:
     """Make a Python and table name of a file's name.
 
-    >>> _identifier("My Orders-2026")
-    'my_orders_2026'
+    >>> identifier("My Orders-2026"), identifier("class")
+    ('my_orders_2026', 't_class')
     """
     name = re.sub(r"\W+", "_", text.strip().lower(), flags=re.ASCII).strip("_")
-    return name if name and not name[0].isdigit() else f"t_{name}"
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"t_{name}"

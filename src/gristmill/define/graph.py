@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from gristmill.define.nodes import Node
 from gristmill.define.streams import Sink
 from gristmill.errors import DefinitionError, UsageError, did_you_mean
+from gristmill.model.names import check_table_name, is_system_table
 
 
 class Graph:
@@ -47,7 +48,20 @@ class Graph:
         return self._nodes[name]
 
     def add(self, node: Node) -> None:
-        """Take a node; a second one of the same name is a DefinitionError that shows both places."""
+        """Take a node.
+
+        Raises UsageError for a name that no table can have, DefinitionError, which shows both places, for a second node
+        of the same name.
+        """
+        try:
+            check_table_name(node.name)
+        except UsageError as error:
+            error.where = str(node.place)
+            raise
+        if is_system_table(node.name):
+            hint = f"leave out the first underscore: `{node.name.lstrip('_') or 'raw.table'}`"
+            words = f"`{node.name}` begins with an underscore, and such names belong to the system"
+            raise UsageError(words, code="GM-U110", where=str(node.place), hint=hint)
         first = self._nodes.get(node.name)
         if first is not None and first.place != node.place:
             raise DefinitionError(

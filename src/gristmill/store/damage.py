@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,8 +64,9 @@ def reading() -> Iterator[None]:
 
 def disk_error(error: Exception, path: Path) -> EngineError:
     """Return what to raise when the disk fails."""
+    words, full = getattr(error, "strerror", None) or str(error), os.strerror(errno.ENOSPC)
     return EngineError(
-        f"a file could not be written: {getattr(error, 'strerror', None) or error}",
+        f"a file could not be written: {full if full in words else words}",
         code="GM-E011",
         where=str(path),
         hint="free some space, or check the permissions, and try again",

@@ -89,7 +89,7 @@ def command(into: Path) -> int:
                 click.echo(f"the demo expected exit code {expected} and got {code}", err=True)
                 return 3
     click.echo(f"\ndone in {time.monotonic() - started:.0f} s; look around: cd {into} && gristmill show")
-    click.echo("now yours: gristmill init mine --from your.csv")
+    click.echo("now yours: gristmill init --from your.csv")
     return 0
 
 
