@@ -1,9 +1,9 @@
 """What a micro-batch costs: parse, filter, join with 100,000 rows, windows of a minute in 50 groups, state, commit.
 
 The stream runs as users run it, with its positions, watermark, ledger and checks in every commit, and durability
-``none``, in steady state. Spark Structured Streaming does the job of ``stream_peers.py``, which is this one with windows
-of 5 minutes, in the same run, its JVM counted; the goal is a fiftieth of its CPU for 1,000 rows. Where Spark is not
-installed that ratio is left out. 100,000 rows are compared with the bare step, which parses and stores nothing.
+``none``, in steady state. Spark Structured Streaming does the job of ``stream_peers.py`` in the same run, which is this
+one with windows of 5 minutes; its JVM is counted, and the goal is a fiftieth of its CPU for 1,000 rows. Where Spark is
+not installed that ratio is left out. 100,000 rows are compared with the bare step, which parses and stores nothing.
 
 ``python bench/microbatch.py profile`` prints where the time of small batches goes.
 """
