@@ -59,6 +59,7 @@ def increments(project: gm.Project, found: list[Event], modes: Counter[tuple[str
 
 def stream(project: gm.Project, found: list[Event], modes: Counter[tuple[str, str]]) -> None:
     """Parts out of order, in micro-batches."""
+    project.run(["raw.side"]).raise_if_failed()
     for number, part in enumerate(_parts(disordered(found, seed=1))):
         deliver(project.root, part, name="ab"[number % 2])
         project.stream(until_end=True, max_rows=2_000)

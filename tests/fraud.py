@@ -19,18 +19,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import gristmill as gm
+from gristmill.store import open_store
 
 DAYS = (1, 7, 30)
 DELAY = 7
 TABLES = ("features.customer", "features.terminal", "marts.customer_days")
 
 
-def fraud_project(root: Path, settings: str = "") -> gm.Project:
-    """Return a project over ``root/landing``: features of customers and of terminals, and daily totals."""
+def fraud_project(root: Path, settings: str = "", *, source: object = None) -> gm.Project:
+    """Return a project over ``root/landing`` or a source: features of customers and of terminals, and daily totals."""
     (root / "landing").mkdir(parents=True, exist_ok=True)
     (root / "gristmill.toml").write_text(settings)
     project = gm.Project(root)
-    raw = project.source("raw.transactions", gm.files("landing/*.parquet"), key="TRANSACTION_ID")
+    given = source or gm.files("landing/*.parquet")
+    raw = project.source("raw.transactions", given, key="TRANSACTION_ID")  # type: ignore[arg-type]
 
     @project.table("features.customer", reads=[raw], key="TRANSACTION_ID")
     def customer(t: ibis.Table) -> ibis.Table:
@@ -102,10 +104,23 @@ def land(root: Path, number: int, day: pa.Table) -> None:
     pq.write_table(day, root / "landing" / f"{number:03}.parquet")
 
 
+def replayed(root: Path, deliveries: Sequence[pa.Table], settings: str = "") -> gm.Project:
+    """Return the project over a stream that replays these deliveries in the order in which they came."""
+    whole = pa.concat_tables(deliveries)
+    arrived = pa.array(np.arange(whole.num_rows), pa.int64()).cast(pa.timestamp("us"))
+    archive = open_store(root / "archive", True)
+    with archive.begin("main") as tx:
+        tx.create_table("raw.delivered", whole.schema.append(pa.field("arrived", pa.timestamp("us"))))
+        tx.append("raw.delivered", whole.append_column("arrived", arrived))
+    archive.close()
+    source = gm.replay("raw.delivered", event_time="arrived", store="archive")
+    return fraud_project(root, settings, source=source)
+
+
 def digests(project: gm.Project) -> dict[str, str]:
-    """Return the digest of every table."""
+    """Return the digest of every derived table."""
     snapshot = project.store.snapshot("main")
-    return {name: snapshot.digest(name) for name in ("raw.transactions", *TABLES)}
+    return {name: snapshot.digest(name) for name in TABLES}
 
 
 def by_hand(days: Sequence[pa.Table]) -> dict[int, tuple[list[int], list[float], list[int], list[int]]]:

@@ -2,8 +2,8 @@
 
 The queries follow the published benchmark (Tucker, Tufte, Papadimos, Maier, "NEXMark: a benchmark for queries over data
 streams", 2002, and its later numbers up to 22); each is written once, as a relation over all events. Left out are those
-that are no relations over event time: q10 (files), q12 (the time of processing) and q13 (a side input on disk). Where
-a winner has to be picked, more money wins, then the earlier bid, then the lower bidder, then the lower channel.
+that are no relations over event time: q10 (files) and q12 (the time of processing). Where a winner has to be picked,
+more money wins, then the earlier bid, then the lower bidder, then the lower channel.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import ibis
+import pyarrow as pa
 
 import gristmill as gm
 
@@ -97,6 +98,7 @@ def nexmark_project(root: Path, settings: str = "[run]\nworkers = 1\n") -> gm.Pr
     for kind, types in TYPES.items():
         event_time = gm.event_time("at", bound="30s", ahead="36500d")
         project.source(f"raw.{kind}", gm.tail(f"in/{kind}/*.ndjson", types=types), event_time=event_time)
+    project.source("raw.side", gm.frame(pa.table({"number": range(100), "text": [f"side {n}" for n in range(100)]})))
     for name, (reads, query) in QUERIES.items():
         project.table(f"q.{name}", reads=[f"raw.{kind}" for kind in reads])(_over_plain(query, len(reads)))
     return project
@@ -207,6 +209,12 @@ def q11(bid: ibis.Table) -> ibis.Table:
     return named.group_by("bidder", "session").agg(n=named.count(), since=named["at"].min(), till=named["at"].max())
 
 
+def q13(bid: ibis.Table, side: ibis.Table) -> ibis.Table:
+    """Bids with what another table, which does not change, has of their auction."""
+    numbered = bid.mutate(number=bid.auction % 100)
+    return numbered.join(side, "number").select("auction", "bidder", "price", "at", "text")
+
+
 def q14(bid: ibis.Table) -> ibis.Table:
     """Bids in a range of prices, by the time of day."""
     hour = bid["at"].hour()
@@ -225,6 +233,21 @@ def q15(bid: ibis.Table) -> ibis.Table:
         bidders=bid.bidder.nunique(),
         low_bidders=bid.bidder.nunique(where=low),
         auctions=bid.auction.nunique(),
+    )
+
+
+def q16(bid: ibis.Table) -> ibis.Table:
+    """What every channel's bids of a day are like, by price, and when the last of them was."""
+    low, high = bid.price < 1_000, bid.price >= 4_000
+    return bid.group_by("channel", day=bid["at"].truncate("D")).agg(
+        last=bid["at"].max(),
+        bids=bid.count(),
+        low=bid.count(where=low),
+        high=bid.count(where=high),
+        bidders=bid.bidder.nunique(),
+        low_bidders=bid.bidder.nunique(where=low),
+        auctions=bid.auction.nunique(),
+        high_auctions=bid.auction.nunique(where=high),
     )
 
 
@@ -255,6 +278,15 @@ def q20(bid: ibis.Table, auction: ibis.Table) -> ibis.Table:
     return bid.join(some, "auction").select("auction", "bidder", "price", "seller", "category")
 
 
+def q21(bid: ibis.Table) -> ibis.Table:
+    """A number for each bid's channel: known ones have their own, others that of their address."""
+    known = ibis.cases(
+        *((bid.channel == name, str(n)) for n, name in enumerate(CHANNELS[:4])), else_=ibis.null("string")
+    )
+    number = ibis.coalesce(known, bid.url.re_extract(r"(?:/item/)([0-9]+)", 1))
+    return bid.select("auction", "bidder", "price", "channel", number=number).filter(lambda t: t.number != "")
+
+
 def q22(bid: ibis.Table) -> ibis.Table:
     """The folders of each bid's address."""
     parts = bid.url.split("/")
@@ -265,6 +297,7 @@ QUERIES = {
     **{"q0": (("bid",), q0), "q1": (("bid",), q1), "q2": (("bid",), q2), "q3": (("auction", "person"), q3)},
     **{"q4": (("auction", "bid"), q4), "q5": (("bid",), q5), "q6": (("auction", "bid"), q6), "q7": (("bid",), q7)},
     **{"q8": (("person", "auction"), q8), "q9": (("auction", "bid"), winning), "q11": (("bid",), q11)},
+    **{"q13": (("bid", "side"), q13), "q16": (("bid",), q16), "q21": (("bid",), q21)},
     **{"q14": (("bid",), q14), "q15": (("bid",), q15), "q17": (("bid",), q17), "q18": (("bid",), q18)},
     **{"q19": (("bid",), q19), "q20": (("bid", "auction"), q20), "q22": (("bid",), q22)},
 }

@@ -207,3 +207,94 @@ def test_derived_tables_are_not_written_by_hand(store: Store) -> None:
         tx.alter("ref.airlines", SetProperties({"kind": "derived"}))
     with pytest.raises(UsageError, match="definition"):
         store["main"]["ref.airlines"].append(rows(X=1))
+
+
+def test_history_through_the_handle(tmp_path: Path) -> None:
+    with gm.open(tmp_path / "s", create=True) as store:
+        main = store["main"]
+        table = main.create_table("t", pa.schema({"id": pa.int64()}))
+        side = store.branch("side")
+        for number in (1, 2):
+            side["t"].append([{"id": number}], message=f"add {number}")
+        store.cherry_pick("side", on="main")
+        assert table.refresh().to_arrow().to_pylist() == [{"id": 2}]
+        store.tag("v1")
+        held = store.hold("audit", at="side~1", because="the numbers of May")
+        assert store.holds() == {"audit": (held, "the numbers of May")}
+        assert store.tags().keys() == {"v1"}
+        for name in ("side", "v1", "audit"):
+            store.delete(name)
+        with pytest.raises(NotFound):
+            store.delete("nope")
+        assert (store.tags(), store.holds(), list(store.branches())) == ({}, {}, ["main"])
+        moves = store.moves("side")
+        assert [why for *_, why in moves] == ["delete", "add 2", "add 1", "create at main"]
+        assert moves[0][1] == moves[1][2]
+
+
+def test_definitions_change_within_a_transaction(tmp_path: Path) -> None:
+    with gm.open(tmp_path / "s", create=True) as store:
+        main = store["main"]
+        main.create_table("t", pa.schema([("a", pa.int32()), ("s", pa.struct([("x", pa.int32())]))]))
+        main["t"].append([{"a": 1, "s": {"x": 2}}])
+        with main.transaction("evolve", idempotency_key="e1") as tx:
+            table = tx["t"]
+            table.add_column("s.y", pa.string())
+            table.add_column("b", pa.string(), doc="what b is")
+            table.rename_column("s.x", "ex")
+            table.widen_column("a", pa.int64())
+            table.set_required("a")
+            table.set_key("a")
+            table.reorder_columns("b", "s")
+            table.append([{"a": 2**40, "b": "b", "s": {"ex": 1, "y": "y"}}])
+        assert sorted(main["t"].to_arrow().to_pylist(), key=str) == [
+            {"b": "b", "s": {"ex": 1, "y": "y"}, "a": 2**40},
+            {"b": None, "s": {"ex": 2, "y": None}, "a": 1},
+        ]
+        assert main["t"].key == ("a",)
+        with main.transaction() as tx:
+            tx["t"].drop_column("s.y")
+            tx["t"].set_key()
+        assert main["t"].schema.field("s").type == pa.struct([("ex", pa.int32())])
+        with pytest.raises(UsageError, match="cannot be widened"), main.transaction() as tx:
+            tx["t"].widen_column("a", pa.int32())
+
+
+def test_a_request_that_is_made_again_changes_nothing(tmp_path: Path) -> None:
+    with gm.open(tmp_path / "s", create=True) as store:
+        store["main"].create_table("t", pa.schema({"id": pa.int64()}))
+        for _ in range(2):
+            with store["main"].transaction("pay", idempotency_key="order-7") as tx:
+                tx["t"].append([{"id": 7}])
+        assert len(store["main"]["t"]) == 1
+
+
+def test_rows_come_in_parts_or_not_at_all(store: Store) -> None:
+    table = store["main"]["ref.airlines"]
+    parts = [pa.RecordBatch.from_pylist(rows(**{name: 1}), SCHEMA) for name in ("B6", "WN")]
+    table.append(part for part in parts)
+    table.upsert(iter([pl.DataFrame(rows(B6=7)), pa.Table.from_batches(parts[1:])]), blind=True)
+    assert len(table) == 5
+    with pytest.raises(DataError, match="different columns"):
+        table.append(iter([parts[0], pa.RecordBatch.from_pydict({"x": [1]})]))
+    for nothing in ([], {}, iter(()), pa.table({})):
+        table.append(nothing)
+    assert len(table) == 5
+    with pytest.raises(DataError, match="lack the column"):
+        table.append([{"seats": 1}])
+    table.replace([])
+    assert len(table) == 0
+
+
+@pytest.mark.parametrize("where", ["seats > 'many'", "carrier > 3", "seats in (1, 'x')"])
+def test_a_condition_that_does_not_suit_a_column_says_so(store: Store, where: str) -> None:
+    table = store["main"]["ref.airlines"]
+    for act in (lambda: table.scan(where=where).to_arrow(), lambda: table.delete(where=where)):
+        with pytest.raises(UsageError, match="does not suit its columns"):
+            act()
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(UsageError, match="is a file"):
+        gm.open(tmp_path / "f", create=True)

@@ -51,6 +51,28 @@ def test_merge_and_restore(type_: Type) -> None:
     type_("restore", "main", "nope", code=2)
 
 
+def test_cherry_pick_and_the_moves_of_a_branch(type_: Type) -> None:
+    table()
+    type_("branch", "fix")
+    with gm.open(".gristmill") as store:
+        store["fix"]["t"].append({"a": [10]}, message="wanted")
+        store["fix"]["t"].append({"a": [11]}, message="not wanted")
+        store["main"]["t"].append({"a": [12]})
+    said = type_("cherry-pick", "fix~1")
+    assert '"wanted"' in said.err
+    assert json.loads(type_("cherry-pick", "fix~1", "--json").out)["branch"] == "main"
+    assert "holds that already" in type_("cherry-pick", "fix~1").err
+    with gm.open(".gristmill") as store:
+        assert sorted(store["main"]["t"].to_arrow().column("a").to_pylist()) == [0, 1, 2, 10, 12]
+    type_(*said.err.split("undo: gristmill ")[1].split())
+    type_("branch", "fix", "--delete")
+    moves = [json.loads(line) for line in type_("branch", "fix", "--moves", "--json").out.splitlines()]
+    assert [move["reason"] for move in moves] == ["delete", "not wanted", "wanted", "create at main"]
+    assert moves[0]["before"][:7] in type_("branch", "fix", "--moves").out
+    type_("branch", "nope", "--moves", code=2)
+    type_("cherry-pick", "nope", code=2)
+
+
 def test_maintain_and_doctor(type_: Type) -> None:
     table(40)
     assert json.loads(type_("maintain", "--json").out.splitlines()[0])["after"] == 1

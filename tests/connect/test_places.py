@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import gzip
 import io
+import typing
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -12,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import zstandard
+from fsspec.registry import _registry
 
 from gristmill import connect
 from gristmill.errors import DataError, EngineError
@@ -99,3 +103,114 @@ def test_hidden_files_and_work_files_are_left_out(tmp_path: Path) -> None:
         write(tmp_path, TEXT, name)
     found = connect.files("in").discover(tmp_path, {})
     assert [f.name for f in found] == ["in/a.csv"]
+
+
+@pytest.mark.parametrize("folder", ["we[ir]d", "st*r", "wh?t"])
+def test_a_root_or_folder_with_marks_of_a_glob_is_taken_as_it_is(tmp_path: Path, folder: str) -> None:
+    write(tmp_path / folder, TEXT, f"in {folder}/a.csv")
+    for pattern in (f"in {folder}", "*/*.csv", f"in {folder}/a.csv"):
+        assert values(land(tmp_path / folder, pattern)[1]) == ROWS
+
+
+def test_names_with_the_mark_of_a_member_are_no_members(tmp_path: Path) -> None:
+    write(tmp_path, TEXT, "1/a!b.csv")
+    write(tmp_path, gzip.compress(TEXT), "2/wow!.csv.gz")
+    write(tmp_path, _zip({"one!two.csv": TEXT}), "3/x!y.zip")
+    write(tmp_path, _zip({"one.csv": TEXT}), "4/x.bin")
+    write(tmp_path, TEXT, "5/day=wow!/a.csv")
+    for folder in "123":
+        assert values(land(tmp_path, f"{folder}/*")[1]) == ROWS
+    assert values(land(tmp_path, "4/*", compression="zip")[1]) == ROWS
+    assert land(tmp_path, "5/**/*")[1]["day"].to_pylist() == ["wow!", "wow!"]
+
+
+def test_a_scheme_whose_package_is_missing_is_not_tried_again(tmp_path: Path) -> None:
+    for url in ("nowhere://x/*.csv", "dropbox://x/a.csv"):
+        with pytest.raises(EngineError) as caught:
+            connect.files(url).discover(tmp_path, {})
+        assert not caught.value.retryable
+
+
+class Web(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A web server as fsspec shows it: nothing is found at a plain address, and no page is an empty page."""
+
+    protocol = ("http", "https")
+    cachable = False
+    files: typing.ClassVar = {"http://h/a.csv?token=s3cret": TEXT, "http://h/in/b.csv": TEXT.replace(b"x", b"z")}
+    status = 200
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path
+
+    def unstrip_protocol(self, name: str) -> str:
+        return name
+
+    def info(self, path: str, **_: object) -> dict[str, object]:
+        if Web.status != 200 or path not in self.files:
+            cause = OSError(f"{Web.status}, url='{path}'")
+            cause.status = 404 if Web.status == 200 else Web.status  # type: ignore[attr-defined]
+            raise FileNotFoundError(path) from cause
+        return {"name": path, "size": None, "type": "file"}
+
+    def ls(self, path: str, detail: bool = True, **_: object) -> list[object]:
+        if Web.status != 200:
+            raise OSError(f"{Web.status}, url='{path}'")
+        names = [name for name in self.files if name.startswith(path)]
+        return [self.info(name) for name in names] if detail else names
+
+    def find(self, path: str, **_: object) -> dict[str, object]:
+        return {}
+
+    def glob(self, path: str, **_: object) -> dict[str, object]:
+        found = [] if Web.status != 200 else fnmatch.filter(self.files, path)
+        return {name: self.info(name) for name in found}
+
+    def _open(self, path: str, mode: str = "rb", **_: object) -> io.BytesIO:
+        return io.BytesIO(self.files[path])
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Web]]:
+    monkeypatch.setitem(_registry, "http", Web)
+    yield Web
+    Web.status = 200
+
+
+def test_a_plain_web_address_is_read_and_its_token_is_told_to_nobody(tmp_path: Path, web: type[Web]) -> None:
+    source = connect.files("http://h/a.csv?token=s3cret")
+    (found,) = source.discover(tmp_path, {})
+    assert found.name == "http://h/a.csv"
+    assert "s3cret" not in str(source.describe())
+    assert values(land(tmp_path, "http://h/a.csv?token=s3cret")[1]) == ROWS
+    assert connect.files("http://h/none.csv").discover(tmp_path, {}) == []
+    assert [unit.name for unit in connect.files("http://h/in/*.csv").discover(tmp_path, {})] == ["http://h/in/b.csv"]
+
+
+@pytest.mark.parametrize("pattern", ["http://h/a.csv?token=s3cret", "http://h/in/*.csv", "http://h/none.csv"])
+def test_a_web_server_that_refuses_is_not_taken_for_one_without_files(
+    tmp_path: Path, web: type[Web], pattern: str
+) -> None:
+    web.status = 503
+    with pytest.raises(EngineError, match="503") as caught:
+        connect.files(pattern).discover(tmp_path, {})
+    assert caught.value.retryable
+    assert "s3cret" not in str(caught.value)
+
+
+def test_errors_while_a_remote_file_is_read_say_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = fsspec.filesystem("memory")
+    system.pipe("/broken/a.csv", TEXT)
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise RuntimeError("connection lost")
+
+    try:
+        monkeypatch.setattr(type(system), "_open", lambda *_, **__: Broken())
+        with pytest.raises(EngineError, match="connection lost") as caught:
+            land(tmp_path, "memory://broken/a.csv")
+        assert caught.value.retryable
+        assert caught.value.where == "memory:///broken/a.csv"
+    finally:
+        system.rm("/broken", recursive=True)

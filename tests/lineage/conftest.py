@@ -51,6 +51,25 @@ def ranked(orders: pa.Table) -> pa.Table:
 
 project.sql("marts.days", "select day, max(value) as most from clean.orders group by day", reads=[clean], key="day")
 project.sql("marts.top", "with a as (select * from clean.orders) select max(value) as m from a", reads=[clean])
+project.sql(
+    "marts.either",
+    "with a as (select id from clean.orders) select id from a union select id + 10 as id from clean.orders",
+    reads=[clean],
+    key="id",
+)
+project.sql("marts.who", "select distinct customer from clean.orders", reads=[clean], key="customer")
+project.sql(
+    "marts.nth",
+    "select id, row_number() over (partition by customer order by id) as n from clean.orders",
+    reads=[clean],
+    key="id",
+)
+project.sql(
+    "marts.later",
+    "select id from clean.orders as o where exists (select 1 from clean.orders as p where p.day > o.day)",
+    reads=[clean],
+    key="id",
+)
 
 @project.model("models.mean", reads=[clean])
 def mean(train: pd.DataFrame, out: Path) -> dict[str, float]:

@@ -17,6 +17,10 @@ from gristmill.errors import UsageError
         "marts.days",
         "marts.ranked",
         "marts.top",
+        "marts.either",
+        "marts.who",
+        "marts.nth",
+        "marts.later",
         "predictions.order",
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from gristmill.errors import NotFound, UsageError
@@ -42,6 +44,9 @@ def keys(found: Reached) -> list[object]:
         ("marts.shares", "1", {LINE_1, EUR}),
         ("marts.labels", "3", {LINE_3, USD}),
         ("marts.days", "2026-01-05", {LINE_2, LINE_3, EUR, USD}),
+        ("marts.either", "13", {LINE_3, USD}),
+        ("marts.who", "ana", {LINE_1, LINE_3, EUR, USD}),
+        ("marts.nth", "3", {LINE_3, USD}),
         ("predictions.order", "2", {LINE_2, EUR}),
     ],
 )
@@ -57,6 +62,13 @@ def test_places_carry_the_record_as_delivered_while_the_file_is_as_it_was(made) 
     assert (str(place), place.raw) == (LINE_2, None)
 
 
+def test_a_key_may_be_a_value_of_its_type(made) -> None:  # type: ignore[no-untyped-def]
+    project = made.load()
+    assert project.trace("clean.orders", key=3).ids == project.trace("clean.orders", key="3").ids
+    day = project.trace("marts.days", key=datetime.date(2026, 1, 5))
+    assert day.ids == project.trace("marts.days", key="2026-01-05").ids
+
+
 def test_competitors_and_mates_are_counted_apart(made) -> None:  # type: ignore[no-untyped-def]
     project = made.load()
     assert link(project.trace("clean.orders", key="3"), "raw.rates").frame == 1  # type: ignore[attr-defined]
@@ -68,7 +80,7 @@ def test_what_cannot_be_told_is_the_whole_table_with_the_reason(made) -> None:  
     for table, words in (
         ("marts.ranked", "sees the whole table"),
         ("marts.shifted", "keys that it did not read"),
-        ("marts.top", "a WITH"),
+        ("marts.later", "a subquery"),
     ):
         (found,) = project.trace(table, where="true").links
         assert found.rows is None

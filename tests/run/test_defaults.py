@@ -162,3 +162,29 @@ def test_a_null_in_a_table_of_one_row_proves_little() -> None:
     often = History(profiles=(Profile(rows=1_000, nulls={"x": 0}),))
     found = [finding.rule.kind for finding in judge("a.b", Profile(rows=10, nulls={"x": 10}), often, source=False)]
     assert found[0] == "turned_null"
+
+
+def test_a_new_folder_column_blocks_until_it_is_accepted_and_one_that_is_gone_too(feed: Feed) -> None:
+    def project() -> gm.Project:
+        made = gm.Project(feed.root)
+        made.source("raw.feed", gm.files("in/**/*.csv"))
+        return made
+
+    (feed.root / "in" / "day=2").mkdir()
+    feed.day(2)
+    (feed.root / "in" / "d02.csv").rename(feed.root / "in" / "day=2" / "d02.csv")
+    result = project().run()
+    assert kinds(result) == ["new_column"]
+    assert result.failures[0].observed == "in/day=2/d02.csv brings the column day (int64)"
+    word = Acceptance(table="raw.feed", rule="new_column:day", because="new", until="2999-01-01")
+    assert project().publish(result.run, accept=[word]).ok
+    rows = project().store.snapshot("main").to_arrow("raw.feed").to_pylist()
+    assert {(row["id"] // 1000, row["day"]) for row in rows} == {(1, None), (2, 2)}
+    (feed.root / "in" / "day=3").mkdir()
+    feed.day(3)
+    (feed.root / "in" / "d03.csv").rename(feed.root / "in" / "day=3" / "d03.csv")
+    assert project().run().ok
+    feed.day(4)
+    result = project().run()
+    assert "missing_column" in kinds(result)
+    assert result.failures[0].observed == "in/d04.csv has no column day"

@@ -330,3 +330,53 @@ def test_a_definition_in_sql_follows_with_the_types_that_its_inputs_have_now(tmp
     project = defined(half=True)
     assert modes(project)["made.both"] == "delta"
     assert project.parity().ok
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_changes_that_do_not_fit_into_memory_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    import duckdb
+
+    import gristmill.run.incremental as incremental
+
+    project = csv_project(tmp_path)
+    names = define(project)
+    land(tmp_path, "1.csv", rows(600))
+    assert project.run().ok
+
+    def full(*_: object, **__: object) -> None:
+        raise duckdb.OutOfMemoryException("Out of Memory Error: could not allocate block of size 256.0 KiB")
+
+    land(tmp_path, "2.csv", rows(20, seed=2, first=600))
+    with monkeypatch.context() as patched:
+        patched.setattr(incremental, "profile_followed" if late else "_register", full)
+        assert set(modes(project).values()) == {"land", "full"}
+    same_as_full(project, names)
+    land(tmp_path, "3.csv", rows(20, seed=3, first=620))
+    assert set(modes(project).values()) <= {"land", "delta", "touched"}
+    same_as_full(project, names)
+
+
+def test_a_definition_in_sql_takes_the_type_of_a_widened_column_before_any_row_changes(tmp_path: Path) -> None:
+    from gristmill.model.changes import WidenColumn
+
+    project = gm.Project(tmp_path)
+    (tmp_path / "gristmill.toml").write_text("")
+    project.source("raw.t", gm.files("landing/*.csv", types={"day": "int32"}), key="id")
+    project.sql("made.followed", "select id, day from raw.t", reads=["raw.t"])
+    project.sql(
+        "made.whole", "select day, string_agg(kind, ',' order by id) as kinds from raw.t group by 1", reads=["raw.t"]
+    )
+    land(tmp_path, "1.csv", rows(20))
+    assert project.run().ok
+    with project.store.begin("main") as tx:
+        tx.alter("raw.t", WidenColumn("day", pa.int64()))
+    assert {name: mode for name, mode in modes(project).items() if mode != "reuse"} == {
+        "made.followed": "full",
+        "made.whole": "full",
+    }
+    snapshot = project.store.snapshot("main")
+    for name in ("made.followed", "made.whole"):
+        assert str(snapshot.table(name).schema.to_arrow().field("day").type) == "int64"
+    assert project.run().record.status == "unchanged"

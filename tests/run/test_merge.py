@@ -113,3 +113,71 @@ def test_what_a_side_has_checked_is_not_looked_at_again(shop) -> None:  # type: 
     assert result.ok
     assert "raw.orders" not in {stage.name for stage in result.record.stages}
     assert totals(project) == {"ana": 15, "bo": 70}
+
+
+def test_a_run_that_others_came_after_is_undone_and_the_next_run_follows(shop) -> None:  # type: ignore[no-untyped-def]
+    project = shop.project()
+    assert project.run().ok
+    shop.land("bad.csv", "id,customer,amount\n4,ana,100\n")
+    assert project.run().ok
+    bad = project.store.resolve("main")
+    shop.land("good.csv", "id,customer,amount\n5,ana,1000\n6,cy,1\n")
+    assert project.run().ok
+    assert totals(project)["ana"] == 1115
+    undone = project.store.revert(bad, on="main")
+    assert project.store.commit_of(undone).meta["left"] == "clean.orders, marts.customers"
+    assert {row.mode for row in shop.project().plan().steps} >= {"held"}
+    assert shop.project().run().ok
+    assert (totals(project)["ana"], totals(project)["cy"]) == (1015, 1)
+    assert shop.project().parity().ok
+    project.store.revert(undone, on="main")
+    assert shop.project().run().ok
+    assert totals(project)["ana"] == 1115
+
+
+def test_a_run_of_another_branch_is_picked_without_what_it_computed(shop) -> None:  # type: ignore[no-untyped-def]
+    project = diverged(shop)
+    assert totals(project) == {"ana": 115, "bo": 20}
+    project.store.cherry_pick("more", on="main")
+    assert totals(project) == {"ana": 115, "bo": 20}
+    assert shop.project().run().ok
+    assert totals(project) == {"ana": 10115, "bo": 1020}
+    assert shop.project().parity().ok
+
+
+def test_a_file_with_bad_rows_that_both_sides_landed_is_there_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("id,speed\n" + "".join(f"{n},{n}\n" for n in range(50)))
+
+    def project() -> gm.Project:
+        made = gm.Project(tmp_path)
+        rule = gm.rules.between("speed", high=100, on_fail="quarantine")
+        raw = made.source("raw.r", gm.files("in/*.csv"), key="id", rules=[rule])
+
+        @made.table("marts.n", reads=[raw])
+        def count(rows):  # type: ignore[no-untyped-def]
+            return rows.aggregate(n=rows.id.count())
+
+        return made
+
+    assert project().run().ok
+    project().store.create_branch("side")
+    (tmp_path / "in" / "b.csv").write_text("id,speed\n" + "".join(f"{n},{n}\n" for n in range(53, 103)))
+    assert project().run().ok
+    lines = [f"{n},{n % 99}\n" for n in range(1000, 1050)]
+    (tmp_path / "in" / "c.csv").write_text(f"id,speed\n{''.join(lines)}2000,2000\n")
+    assert project().run(on="side").ok
+    assert project().merge("side").ok
+    view = project().store.snapshot("main")
+    assert view.to_arrow("marts.n").to_pylist() == [{"n": 50 + 48 + 50}]
+    assert sorted(row["id"] for row in view.to_arrow("raw.r").to_pylist()) == [
+        *range(50),
+        *range(53, 101),
+        *range(1000, 1050),
+    ]
+    aside = view.to_arrow("_quarantine.raw.r")
+    units = view.units("raw.r")
+    assert aside.num_rows == sum(unit.ledger.quarantined for unit in units.values()) == 3
+    assert set(aside["unit_number"].to_pylist()) <= {unit.number for unit in units.values()}
+    assert all(unit.ledger.balanced for unit in units.values())
+    assert project().plan().empty

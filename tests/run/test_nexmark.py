@@ -37,6 +37,7 @@ def test_increments_give_what_a_batch_gives(tmp_path: Path, expected: dict[str, 
 def test_a_stream_out_of_order_gives_what_a_batch_gives(tmp_path: Path, expected: dict[str, str]) -> None:
     rng = random.Random(3)
     project = nexmark_project(tmp_path)
+    assert project.run(["raw.side"]).ok
     left = disordered(events(400), seed=5)
     while left:
         cut = rng.randint(130, 200)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 import gristmill as gm
@@ -130,3 +132,29 @@ def test_a_row_that_waited_for_its_reference_is_taken_when_it_arrives(tmp_path: 
     snapshot = project.store.snapshot("main")
     assert snapshot.table("raw.orders").row_count == 31
     assert [row.status for row in setaside.rows_of(snapshot, "raw.orders", status="all")] == ["fixed"]
+
+
+@pytest.mark.parametrize("key", ["id", ()])
+def test_rows_written_by_hand_move_into_quarantine_and_are_nowhere_twice(tmp_path: Path, key: str) -> None:
+    """They have no unit and no record, and two of them may be equal."""
+    (tmp_path / "in.csv").write_text("id,speed\n" + "".join(f"{n},{n}\n" for n in range(60)))
+
+    def project(high: int) -> gm.Project:
+        made = gm.Project(tmp_path)
+        rule = gm.rules.between("speed", high=high, on_fail="quarantine")
+        made.source("raw.r", gm.files("in.csv"), key=key, rules=[rule])
+        return made
+
+    assert project(100).run().ok
+    by_hand = [(700, 90), (701, 95), (702, 20), *([] if key else [(701, 95), (50, 50)])]
+    with project(100).store.begin("main") as tx:
+        tx.append("raw.r", pa.table({"id": [row[0] for row in by_hand], "speed": [row[1] for row in by_hand]}))
+    with project(100).context() as ctx:
+        assert setaside.add(ctx, "main", "raw.r", where="id = 700", because="wrong")[1] == 1
+    assert project(80).run().ok
+    view = project(80).store.snapshot("main")
+    there = [(row["id"], row["speed"]) for row in view.to_arrow("raw.r").to_pylist()]
+    aside = [json.loads(row.cells or "") for row in setaside.rows_of(view, "raw.r")]
+    moved = [row for row in by_hand if row[1] > 80]
+    assert sorted(there) == sorted([*((n, n) for n in range(60)), *(row for row in by_hand if row[1] <= 80)])
+    assert sorted((row["id"], row["speed"]) for row in aside) == sorted(moved)

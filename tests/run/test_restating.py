@@ -160,3 +160,24 @@ def test_no_row_of_a_changed_definition_goes_missing_where_rules_set_rows_aside(
     assert found.table("_quarantine.marts.daily").row_count
     with pytest.raises(UsageError, match="rules set rows"):
         daily(root, factor=3, rules=(rule,)).run(["marts.daily"], between="day=..")
+
+
+@pytest.mark.parametrize("how", ["restored", "merged"])
+def test_how_far_a_backfill_is_tells_nothing_of_another_state_of_the_table(root: Path, how: str) -> None:
+    store = daily(root).store
+    before = store.resolve("main")
+    store.create_branch("side", at=before)
+    on = "main" if how == "restored" else "side"
+    assert daily(root, factor=2).run(["marts.daily"], between="day=2026-01-01..2026-01-11", on=on).ok
+    if how == "restored":
+        store.restore(before, on="main", tables=["marts.daily"])
+    else:
+        damage(root)
+        store.merge("side", into="main")
+        assert store.snapshot("main").document("backfills/marts.daily.json") is not None
+    project = daily(root, factor=2)
+    assert load_backfill(project.store.snapshot("main"), "marts.daily") is None
+    assert project.run(["marts.daily"], between="day=2026-01-11..").ok
+    assert not daily(root, factor=2).plan().empty
+    assert daily(root, factor=2).run().ok
+    assert rows(project) == full(root, factor=2)

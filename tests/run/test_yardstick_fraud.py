@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fraud import DAYS, by_hand, days_of, digests, disordered, fraud_project, land
+from tests.fraud import DAYS, by_hand, days_of, digests, disordered, fraud_project, land, replayed
 
 Shared = Callable[[str], Path]
 CUT = 12
@@ -46,3 +46,6 @@ def test_batch_increments_and_disorder_agree_and_are_right(days, tmp_path: Path)
                 modes |= {stage.mode for stage in result.record.stages if stage.kind == "table"}
         assert digests(project) == expect, name
         assert modes & {"delta", "touched"}, modes
+    stream = replayed(tmp_path / "stream", disordered(days, seed=9))
+    assert stream.stream(until_end=True, max_rows=701, latency_s=0.0) == sum(day.num_rows for day in days)
+    assert digests(stream) == expect

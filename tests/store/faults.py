@@ -111,6 +111,31 @@ def killed_at_every_step(path: Path, operation: Operation, *, first: int = 0, st
         step += stride
 
 
+def killed_at(path: Path, operation: Operation, step: int) -> bool:
+    """Run an operation and kill it before a step; returns whether it was killed."""
+    code = run(_run_and_die, str(path), operation, step)
+    assert code in (0, -signal.SIGKILL), f"step {step}: exit {code}"
+    return code != 0
+
+
+def _run_and_count(path: str, operation: Operation) -> None:
+    count = 0
+
+    def on_step(_: str) -> None:
+        nonlocal count
+        count += 1
+
+    _watched(path, on_step)
+    operation(path)
+    _write(path, f"steps {count}")
+
+
+def steps(path: Path, operation: Operation) -> int:
+    """Run an operation and return in how many steps it changed the store."""
+    assert run(_run_and_count, str(path), operation) == 0
+    return int(_journal(str(path)).read_text().splitlines()[-1].split()[1])
+
+
 # -- lost power -------------------------------------------------------------------------------------
 
 
@@ -239,6 +264,36 @@ def _run_refused(path: str, operation: Operation, step: int) -> None:
 def refused_at(path: Path, operation: Operation, step: int) -> int:
     """Run an operation whose system call number ``step`` fails as on a full disk; the codes of `on_a_full_disk`."""
     return run(_run_refused, str(path), operation, step)
+
+
+_refusing: dict[str, object] = {}
+
+
+def refusing(path: Path, act: Callable[[], object], step: int) -> int:
+    """Run something in this process whose call number ``step`` that needs room on the disk fails as on a full one.
+
+    Returns how many such calls there were.
+    """
+    if not _refusing:
+        sys.addaudithook(_refuse)
+    _refusing.update(prefix=str(path.parent) + "/", step=step, count=0)
+    try:
+        act()
+    finally:
+        _refusing["prefix"] = None
+    return int(str(_refusing["count"]))
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    prefix = _refusing.get("prefix")
+    if prefix is None or event not in EVENTS or not any(str(each).startswith(str(prefix)) for each in arguments[:2]):
+        return
+    if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & os.O_CREAT):
+        return
+    count = int(str(_refusing["count"]))
+    _refusing["count"] = count + 1
+    if count == _refusing["step"]:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # -- damage -----------------------------------------------------------------------------------------

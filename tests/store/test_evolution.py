@@ -259,5 +259,24 @@ def test_all_types_survive(store: Store) -> None:
     assert store.snapshot("main").to_arrow("t").schema == SAME
 
 
+def test_encodings_are_decoded_and_what_does_not_fit_is_named(store: Store) -> None:
+    encoded = {
+        "view": pa.array([[1], [], None, [2, 3]], pa.list_view(pa.int64())),
+        "runs": pa.RunEndEncodedArray.from_arrays(pa.array([3, 4], pa.int32()), pa.array(["a", None])),
+        "words": pa.array(["x", None, "x", "y"]).dictionary_encode(),
+        "text": pa.array(["x", None, "long enough not to be inlined", ""], pa.string_view()),
+    }
+    wanted = {"view": [[1], [], None, [2, 3]], "runs": ["a", "a", "a", None], "words": ["x", None, "x", "y"]}
+    with store.begin("main") as tx:
+        tx.create_table("t", pa.table(encoded).schema)
+        tx.append("t", pa.table(encoded))
+        tx.create_table("moments", pa.schema([("at", pa.timestamp("us"))]))
+        with pytest.raises(DataError, match="out of bounds") as error:
+            tx.append("moments", pa.table({"at": pa.array([0, 2**60], pa.timestamp("s"))}))
+    assert error.value.examples == (f"row 2: {2**60}",)
+    found = store.snapshot("main").to_arrow("t").to_pydict()
+    assert {name: found[name] for name in wanted} == wanted
+
+
 def _plain(table: pa.Table) -> str:
     return str(table.sort_by("i").to_pydict() if table.num_rows < 2 else table.take([0, 1]).to_pydict())

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from gristmill.errors import Corrupt
+from gristmill.model.changes import SetPartitioning
+from gristmill.model.units import Unit
 from gristmill.store import Transaction, open_store
 
 from . import faults
@@ -178,6 +180,10 @@ def full(path: Path, tmp_path: Path) -> Path:
     faults.run(append_both, str(path))
     faults.run(append_both, str(path))
     faults.run(put_files, str(path))
+    with open_store(path) as store, store.begin("main") as tx:
+        tx.alter("large", SetPartitioning(("bucket(4, id)",)))
+        number = store.new_units("large", 3)
+        tx.put_units("large", {"u": Unit(name="u", number=number + 2, digest="d")})
     faults.copy_of(path, tmp_path / "copy")
     return path
 
@@ -200,9 +206,16 @@ def missing_object(path: Path) -> None:
         db.execute("delete from objects where kind = 'text'")
 
 
-def old_counter(path: Path) -> None:
-    with open_store(path) as store, store.catalog.write() as db:
-        db.execute("update counters set next = 1 where name = 'row'")
+def catalog_says(sql: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        with open_store(path) as store, store.catalog.write() as db:
+            db.execute(sql)
+
+    return damage
+
+
+def old_counter(name: str) -> Callable[[Path], None]:
+    return catalog_says(f"update counters set next = 1 where name = '{name}'")
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -213,7 +226,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing file": (lambda path: content_file(path).unlink(), "content"),
     "damaged object": (damaged_object, "object"),
     "missing object": (missing_object, "object"),
-    "counter from an old copy": (old_counter, "counter"),
+    **{f"{name} counter from an old copy": (old_counter(name), "counter") for name in ("row", "sequence", "field")},
+    "unit counter from an old copy": (old_counter("unit"), "counter"),
+    "partition counter from an old copy": (old_counter("spec"), "counter"),
     "missing folder": (lambda path: (path / "tmp").rmdir(), "folder"),
 }
 
@@ -235,6 +250,56 @@ def test_the_doctor_names_damage_and_repairs_it_from_a_copy(full: Path, tmp_path
         assert mended.healthy, mended.damages
     healthy(full)
     assert whole(full) == 2
+
+
+def mend(path: str) -> None:
+    """Repair from the copy beside the store."""
+    with open_store(path) as store:
+        store.doctor(repair=True, copies=[Path(path).parent / "copy"])
+
+
+def test_killed_at_every_step_of_a_repair(full: Path) -> None:
+    data_file(full).unlink()
+    content = content_file(full)
+    content.chmod(0o644)
+    faults.flip(content)
+    for _ in faults.killed_at_every_step(full, mend, stride=2):
+        with open_store(full) as store:
+            assert {damage.kind for damage in store.doctor().damages} <= {"file", "content", "ref", "loose"}
+    healthy(full)
+    assert whole(full) == 2
+
+
+MOVED = {
+    "a branch is elsewhere": "update refs set target = (select target from refs where name='kept') where name='main'",
+    "a branch is gone": "delete from refs where name = 'main'",
+    "a tag is gone": "delete from refs where name = 'v1'",
+    "a hold has another name": "update refs set name = 'jept' where name = 'kept'",
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_the_doctor_names_refs_that_are_not_where_they_were_moved_to(full: Path, name: str) -> None:
+    with open_store(full) as store:
+        store.create_tag("v1")
+        store.create_hold("kept", "main~1", "a model")
+        assert store.doctor().healthy
+        head = store.resolve("main")
+        with store.catalog.write() as db:
+            db.execute(MOVED[name])
+        found = [damage for damage in store.doctor().damages if damage.kind == "ref"]
+        assert len(found) == 1
+        if "branch" in name:
+            assert head[:12] in found[0].hint
+
+
+def test_a_damaged_digest_is_computed_again(full: Path) -> None:
+    with open_store(full) as store:
+        known = store.snapshot("main").digest("large")
+        with store.catalog.write() as db:
+            db.execute("update sidecars set value = zeroblob(24) where kind = 'digest'")
+        assert store.snapshot("main").digest("large") == known
+        assert store.snapshot("main").digest("large") == known
 
 
 def test_the_doctor_finds_the_newest_whole_state(full: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
+from gristmill.model.predicates import Compare
 from gristmill.store import open_store
 from gristmill.store.catalog import FORMAT
 
@@ -17,12 +18,13 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def test_there_is_a_store_of_every_version() -> None:
-    assert {path.name for path in FIXTURES.glob("v*")} == {f"v{number}" for number in range(1, FORMAT + 1)}
+    versions = {path.name.partition("-")[0] for path in FIXTURES.glob("v*")}
+    assert versions == {f"v{number}" for number in range(1, FORMAT + 1)}
 
 
-@pytest.mark.parametrize("version", range(1, FORMAT + 1))
-def test_a_store_of_an_older_version_opens(tmp_path: Path, version: int) -> None:
-    shutil.copytree(FIXTURES / f"v{version}", tmp_path / "store")
+@pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("v*")))
+def test_a_store_of_an_older_version_opens(tmp_path: Path, name: str) -> None:
+    shutil.copytree(FIXTURES / name, tmp_path / "store")
     with open_store(tmp_path / "store") as store:
         snapshot = store.snapshot("main")
         rows = {row["id"]: row for row in snapshot.to_arrow("t").to_pylist()}
@@ -36,6 +38,18 @@ def test_a_store_of_an_older_version_opens(tmp_path: Path, version: int) -> None
         assert store.doctor(repair=True).healthy
         store.checkout(store.snapshot("main").files("models.m"), tmp_path / "out")
     assert (tmp_path / "out" / "model.bin").read_bytes() == bytes(range(256))
+
+
+def test_partitions_of_an_older_store_are_found(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "v1-parts", tmp_path / "store")
+    with open_store(tmp_path / "store") as store:
+        snapshot = store.snapshot("main")
+        state = snapshot.table("parted")
+        assert (state.row_count, state.partition_by) == (800, ("truncate(100, id)",))
+        for number, value in ((77, 77), (777, 2**40)):
+            plan = snapshot.scan("parted", where=Compare("id", "=", number))
+            assert len(plan.files) == 1
+            assert snapshot.to_arrow("parted", where=plan.where).to_pylist() == [{"id": number, "s": {"a": value}}]
 
 
 def test_objects_are_named_as_the_document_says(tmp_path: Path) -> None:

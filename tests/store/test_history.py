@@ -484,6 +484,7 @@ def test_read_only_media_can_be_read(store: Store, people: Rows, monkeypatch: py
     monkeypatch.setattr(catalog, "is_read_only", lambda _: True)
     with open_store(store.path) as opened:
         assert len(content(opened)) == 5
+        assert opened.snapshot("main").digest("people").startswith("5:")
         with pytest.raises(StoreError, match="read-only"), opened.begin("main") as tx:
             tx.put_document("d", b"x")
 
@@ -539,29 +540,25 @@ def test_derived_tables_are_never_merged_by_rows(store: Store) -> None:
 
 
 def test_a_table_defined_otherwise_on_both_sides_is_a_conflict(store: Store, people: Rows) -> None:
-    from gristmill.model.changes import Change, SetKey, SetPartitioning, SetProperties, SetRequired, WidenColumn
+    from gristmill.model.changes import Change, SetKey, SetPartitioning, SetProperties
 
     clashes: list[tuple[Change, Change]] = [
         (SetKey(("name",)), SetKey(())),
         (SetProperties({"owner": "ana"}), SetProperties({"owner": "bo"})),
         (SetProperties({"codec": "gzip"}), SetProperties({"codec": "snappy"})),
         (SetPartitioning(("name",)), SetPartitioning(("bucket(4, id)",))),
-        (SetRequired("name", required=True), WidenColumn("name", pa.string())),
     ]
-    with store.begin("main") as tx:
-        tx.create_table("nothing", pa.schema([("id", pa.int64()), ("name", pa.null())]), key="id")
     for number, (ours, theirs) in enumerate(clashes):
-        name = "nothing" if isinstance(theirs, WidenColumn) else "people"
         side = f"side{number}"
         store.create_branch(side)
         head = store.resolve("main")
         for branch, change in (("main", ours), (side, theirs)):
             with store.begin(branch) as tx:
-                tx.alter(name, change)
+                tx.alter("people", change)
         main = store.resolve("main")
         with pytest.raises(Conflict) as error:
             store.merge(side, into="main")
-        assert any(name in example for example in error.value.examples)
+        assert any("people" in example for example in error.value.examples)
         assert store.resolve("main") == main
         store.restore(head, on="main")
 

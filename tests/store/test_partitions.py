@@ -19,8 +19,9 @@ from gristmill.model.partitions import PartitionField, parse_terms, part_range
 from gristmill.model.predicates import And, Compare, In, IsNull, Not, Or, Predicate
 from gristmill.model.schema import Field, Schema
 from gristmill.store import Store, open_store
-from gristmill.store.objects import INLINE, DataFile
-from gristmill.store.tables import live_files
+from gristmill.store.manifests import manifest
+from gristmill.store.objects import INLINE, DataFile, Manifest
+from gristmill.store.tables import Edit, apply_edit, live_files
 from gristmill.store.transforms import bucket_numbers, transformed
 
 EVENTS = pa.schema([("id", pa.int32()), ("at", pa.timestamp("us")), ("country", pa.string()), ("price", pa.float64())])
@@ -405,3 +406,50 @@ def test_types_that_iceberg_lacks_are_kept_by_the_written_rule(store: Store) -> 
         tx.append("odd", pa.table({"nothing": ["now"]}))
     back = store.snapshot("main").to_arrow("odd", where=Compare("nothing", "=", "now"))
     assert back.num_rows == 1
+
+
+@pytest.mark.parametrize("appends", [1, 60])
+def test_few_nodes_of_the_manifest_are_read_for_one_partition(store: Store, appends: int) -> None:
+    """Buckets say nothing about the bounds of a column, so every node says which of them are below it."""
+    count = 30_000
+    with store.begin("main") as tx:
+        tx.create_table("t", EVENTS, partition_by="bucket(1000, id)")
+        state = tx.state("t")
+        per = count // appends
+        buckets = [number * 1000 // per for _ in range(appends) for number in range(per)]
+        files = [
+            DataFile(first, bytes(32), 1, state.schema, 1, spec=state.spec, partition=(bucket,))
+            for first, bucket in enumerate(buckets)
+        ]
+        state = apply_edit(tx.pending.get, tx.pending.put, state, Edit(added=files))
+        seen: list[Manifest] = []
+
+        def get(oid: bytes) -> object:
+            value = tx.pending.get(oid)
+            seen.extend([value] if isinstance(value, Manifest) else [])
+            return value
+
+        wanted = bucket_numbers(pa.array([77], pa.int32()), 1000)[0]
+        found = list(live_files(get, state, Compare("id", "=", 77)))
+        assert {file.partition for file in found} == {(wanted,)}
+        assert len(found) == buckets.count(wanted)
+        assert len(seen) <= 2 + 2 * appends
+        seen.clear()
+        assert len(list(live_files(get, state, In("id", (77, 78))))) <= 2 * len(found) + 2
+        assert len(list(live_files(get, state, Compare("id", "<", 77)))) == count
+
+
+def test_what_nodes_say_of_partitions_stands_the_widening_of_a_column(store: Store) -> None:
+    """A bucket of a date is another one than that of the moment that the date becomes."""
+    rows = pa.table({"on": [dt.date(2026, 1, 1) + dt.timedelta(days=n) for n in range(600)]})
+    with store.begin("main") as tx:
+        tx.create_table("t", rows.schema, partition_by="bucket(400, on)")
+        tx.append("t", rows)
+        tx.alter("t", WidenColumn("on", pa.timestamp("us")))
+        tx.append("t", rows)
+    state = store.snapshot("main").state("t")
+    assert state.root is not None
+    assert {child.parts[0].spec for child in manifest(store.catalog.get, state.root).children} == {state.spec}
+    for number in range(0, 600, 37):
+        moment = START + dt.timedelta(days=number)
+        assert store.snapshot("main").to_arrow("t", where=Compare("on", "=", moment)).num_rows == 2

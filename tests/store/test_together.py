@@ -18,6 +18,7 @@ import pytest
 from gristmill.errors import CheckFailed, Conflict, DataError, EngineError, Stale, UsageError
 from gristmill.model.predicates import Compare
 from gristmill.store import Store, Transaction, open_store
+from gristmill.store.committing import PATIENCE
 
 from .conftest import content
 
@@ -279,3 +280,34 @@ def test_a_disk_that_refuses_is_an_error_that_loses_nothing(store: Store, people
     with store.begin("main") as tx:
         tx.append("people", people(6))
     assert 6 in content(store)
+
+
+def test_a_slow_writer_gets_through_however_many_quick_ones_there_are(store: Store, people: Rows) -> None:
+    """What reads all and takes long is stale again and again, until it holds the branch while it works."""
+    stop, quick = threading.Event(), []
+
+    def hurry() -> None:
+        while not stop.is_set():
+            store.retry("main", lambda tx: tx.upsert("people", people(9, score=float(len(quick)))))
+            quick.append(1)
+
+    tries = []
+
+    def slow(tx: Transaction) -> None:
+        tries.append(1)
+        total = sum(tx.to_arrow("people").column("score").to_pylist())
+        if len(tries) <= PATIENCE:
+            before = len(quick)
+            while len(quick) == before:
+                """Wait until another one has committed."""
+        tx.upsert("people", people(10, score=total))
+
+    thread = threading.Thread(target=hurry)
+    thread.start()
+    try:
+        store.retry("main", slow)
+    finally:
+        stop.set()
+        thread.join()
+    assert len(tries) == PATIENCE + 1
+    assert 10 in content(store)

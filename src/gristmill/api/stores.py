@@ -84,6 +84,32 @@ class Store:
         """Give a commit a fixed name; return the commit."""
         return self.engine.create_tag(name, at=at)
 
+    def tags(self) -> dict[str, str]:
+        """Return the tags and their commits."""
+        return self.engine.tags()
+
+    def hold(self, name: str, *, at: str = "main", because: str) -> str:
+        """Keep a commit alive under a name, whatever becomes of its branch; return the commit."""
+        return self.engine.create_hold(name, at, because)
+
+    def holds(self) -> dict[str, tuple[str, str]]:
+        """Return the holds: name to (commit, why)."""
+        return self.engine.holds()
+
+    def delete(self, name: str) -> None:
+        """Drop a branch, a tag or a hold; commits that nothing leads to go with `gristmill maintain`, later."""
+        for known, drop in (
+            (self.engine.branches(), self.engine.delete_branch),
+            (self.engine.tags(), self.engine.delete_tag),
+        ):
+            if name in known:
+                return drop(name)
+        return self.engine.release_hold(name)
+
+    def moves(self, branch: str = "main") -> list[tuple[int, str | None, str | None, str]]:
+        """Return where a branch has pointed, newest first: (time in µs, before, after, why)."""
+        return self.engine.reflog(branch)
+
     def log(self, ref: str = "main", *, table: str | None = None, limit: int | None = None) -> Iterator[Commit]:
         """Yield commits, newest first; with ``table`` only those that changed it."""
         return self.engine.log(ref, table=table, limit=limit)
@@ -95,6 +121,10 @@ class Store:
     def merge(self, source: str, *, into: str, message: str | None = None) -> str:
         """Bring what one branch changed into another; return the commit. Raises Conflict, changing nothing."""
         return self.engine.merge(source, into=into, message=message)
+
+    def cherry_pick(self, commit: str, *, on: str = "main") -> str:
+        """Make the change of one commit on another branch; return the new commit. Raises Conflict, changing nothing."""
+        return self.engine.cherry_pick(commit, on=on)
 
     def revert(self, commit: str, *, on: str = "main", message: str | None = None) -> str:
         """Undo a commit by a new one; return it."""
@@ -244,9 +274,15 @@ class Writer:
         return self[name]
 
     @contextmanager
-    def transaction(self, message: str = "") -> Iterator[Changes]:
-        """Change many tables in one commit: all of it on a clean exit, nothing on an error."""
-        with self.engine.begin(self.branch, message=message) as tx:
+    def transaction(self, message: str = "", *, idempotency_key: str | None = None) -> Iterator[Changes]:
+        """Change many tables in one commit: all of it on a clean exit, nothing on an error.
+
+        Args:
+            message: why.
+            idempotency_key: a name for the request; if it is made again, the first outcome stands and nothing is
+                written twice.
+        """
+        with self.engine.begin(self.branch, message=message, idempotency_key=idempotency_key) as tx:
             yield Changes(tx)
 
     def retry(self, change: Callable[[Changes], object], *, message: str = "") -> str:

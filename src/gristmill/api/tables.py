@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from gristmill.model.changes import Change
     from gristmill.model.predicates import Predicate
     from gristmill.store import Snapshot as StoredSnapshot
     from gristmill.store import Store as Engine
@@ -25,7 +26,7 @@ Where: TypeAlias = "str | pc.Expression | Predicate | None"
 """Which rows: a condition in SQL, a pyarrow expression, or all of them."""
 
 Rows: TypeAlias = object
-"""Rows to write: Arrow, Polars, pandas or DuckDB, a stream of any of them, a list of dicts, or columns in a dict."""
+"""Rows to write: Arrow, Polars, pandas or DuckDB, a stream or iterator of parts, a list of dicts, columns in a dict."""
 
 SHOWN = 10
 
@@ -189,6 +190,64 @@ class ChangingTable(Scan):
         """
         self._tx.apply(self._name, readable(changes))
 
+    def add_column(self, path: str, type: pa.DataType, *, doc: str = "") -> None:
+        """Add a column, null in the rows that are there; a path with dots leads into structs, ``element``, ``value``.
+
+        >>> import tempfile, pyarrow as pa, gristmill as gm
+        >>> main = gm.open(tempfile.mkdtemp() + "/store", create=True)["main"]
+        >>> _ = main.create_table("planes", pa.schema({"tail": pa.string(), "seats": pa.int32()}))
+        >>> with main.transaction("wider planes") as changes:
+        ...     changes["planes"].add_column("maker", pa.string())
+        ...     changes["planes"].widen_column("seats", pa.int64())
+        ...     changes["planes"].rename_column("tail", "tailnum")
+        >>> main["planes"].schema.names
+        ['tailnum', 'seats', 'maker']
+        """
+        from gristmill.model.changes import AddColumn
+
+        self._alter(AddColumn(path, type, doc))
+
+    def drop_column(self, path: str) -> None:
+        """Drop a column; earlier commits keep it, and a later one of that name begins empty."""
+        from gristmill.model.changes import DropColumn
+
+        self._alter(DropColumn(path))
+
+    def rename_column(self, path: str, name: str) -> None:
+        """Give a column, or a field of a struct, another name; nothing is rewritten."""
+        from gristmill.model.changes import RenameColumn
+
+        self._alter(RenameColumn(path, name))
+
+    def widen_column(self, path: str, type: pa.DataType) -> None:
+        """Give a column a type that holds every value of the old one; nothing is rewritten."""
+        from gristmill.model.changes import WidenColumn
+
+        self._alter(WidenColumn(path, type))
+
+    def reorder_columns(self, *names: str) -> None:
+        """Put these columns first, in this order."""
+        from gristmill.model.changes import ReorderColumns
+
+        self._alter(ReorderColumns(names))
+
+    def set_required(self, column: str, required: bool = True) -> None:
+        """Refuse nulls in a column from now on, if none of the rows has one, or allow them again."""
+        from gristmill.model.changes import SetRequired
+
+        self._alter(SetRequired(column, required))
+
+    def set_key(self, *columns: str) -> None:
+        """Say which columns identify a row, if the rows allow it; none for no key."""
+        from gristmill.model.changes import SetKey
+
+        self._alter(SetKey(columns))
+
+    def _alter(self, change: Change) -> None:
+        if self._tx.table(self._name).properties.get("kind") == "derived":
+            raise _is_derived(self._name)
+        self._tx.alter(self._name, change)
+
 
 class Table(Scan):
     """A table at a commit. Writes go to its branch and move this handle to the commit they make.
@@ -335,11 +394,7 @@ class Table(Scan):
 
     def _refuse_derived(self) -> None:
         if self._pinned.table(self.name).properties.get("kind") == "derived":
-            raise UsageError(
-                f"`{self.name}` is computed from its definition",
-                code="GM-U008",
-                hint="change its definition or its inputs, then `gristmill run`",
-            )
+            raise _is_derived(self.name)
 
     def _pin(self, view: StoredSnapshot) -> None:
         self._pinned = self._view = view
@@ -350,6 +405,14 @@ class Table(Scan):
                 f"`{self.name}` was opened at a fixed commit", code="GM-U009", hint='open it as store["main"]'
             )
         return self.branch
+
+
+def _is_derived(name: str) -> UsageError:
+    return UsageError(
+        f"`{name}` is computed from its definition",
+        code="GM-U008",
+        hint="change its definition or its inputs, then `gristmill run`",
+    )
 
 
 def predicate(view: View, name: str, where: object) -> Predicate | None:
@@ -388,4 +451,8 @@ def _lasting(rows: object) -> object:
     """Return rows that can be read more than once."""
     import pyarrow as pa
 
+    if isinstance(rows, Iterator) and not isinstance(rows, pa.RecordBatchReader):
+        from gristmill.store.staging import to_reader
+
+        rows = to_reader(rows)
     return rows.read_all() if isinstance(rows, pa.RecordBatchReader) else rows

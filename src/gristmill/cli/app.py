@@ -38,6 +38,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "tag": "list, make or delete tags",
         "hold": "keep a commit alive, or let it go",
         "merge": "merge a branch into another",
+        "cherry-pick": "make the change of one commit on another branch",
         "restore": "make a branch equal to an earlier commit",
     },
     "Quality": {
@@ -77,7 +78,7 @@ class Verbs(click.Group):
         """Import and return one verb."""
         if name not in VERBS:
             return None
-        module = import_module(f"gristmill.cli.verbs.{'import_' if name == 'import' else name}")
+        module = import_module(f"gristmill.cli.verbs.{'import_' if name == 'import' else name.replace('-', '_')}")
         command = module.command
         assert isinstance(command, click.Command)
         return command

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from gristmill.connect.places import Content, codec_of, is_url
 from gristmill.connect.rows import batch_of
-from gristmill.connect.values import Chunk, Reject
+from gristmill.connect.values import Chunk, Reject, note_missing
 from gristmill.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class Fitter:
                 )
         missing = [name for name in self._own if name not in schema.names]
         if missing:
-            self._detail["missing_columns"] = ",".join(missing)
+            note_missing(self._detail, missing)
 
     def chunk(self, batch: pa.RecordBatch) -> Chunk:
         """Return a batch as a chunk."""

@@ -13,7 +13,7 @@ from gristmill.connect.csv_cells import CellReader
 from gristmill.connect.csv_scan import Grammar, count_cells, split_record
 from gristmill.connect.csv_text import Block, records
 from gristmill.connect.rows import batch_of
-from gristmill.connect.values import Chunk, Reject
+from gristmill.connect.values import Chunk, Reject, note_missing
 from gristmill.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class CsvRows:
             )
         missing = [name for name in own if name not in names]
         if missing:
-            self.detail["missing_columns"] = ",".join(missing)
+            note_missing(self.detail, missing)
         schema = self._shape.schema
         types = {name: schema.field(name).type for name in own if name in names}
         shape = self._shape

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from gristmill.connect.places import CODECS, Content, Seen, digest_of, listed
+from gristmill.connect.places import CODECS, Content, Seen, digest_of, listed, plain_name, shown
 from gristmill.connect.values import Declared, Found, Shape, UnitRows
 from gristmill.errors import DataError, UsageError, did_you_mean
 from gristmill.model.units import Unit
@@ -50,7 +50,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> dict[str, str]:
         """Return what this source is, in words, without secrets."""
-        out = {"kind": "files", "pattern": _without_secret(self.pattern), "on_change": self.on_change}
+        out = {"kind": "files", "pattern": shown(self.pattern), "on_change": self.on_change}
         declared = {
             "format": self.format,
             "nulls": None if self.nulls is None else ", ".join(self.nulls),
@@ -84,7 +84,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
         untouched = (file.size_bytes, file.modified_ns) == (unit.size_bytes, unit.modified_ns)
         if untouched and file.modified_ns:
             return replace(same, digest=unit.digest, status="same")
-        digest = digest_of(root, file.name, self.compression)
+        digest = digest_of(root, file.name, self.compression, pattern=self.pattern)
         if digest == unit.digest:
             return replace(same, digest=digest, status="same")
         if self.on_change == "refuse":
@@ -108,7 +108,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
             raise DataError(
                 "there is no file to infer a shape from",
                 code="GM-D117",
-                where=_without_secret(self.pattern),
+                where=shown(self.pattern),
                 hint="check the pattern: it is relative to the project's folder",
             )
         formats = sorted({self.format_of(unit.name) for unit in units})
@@ -143,7 +143,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
 
     def content(self, root: Path, name: str, expected: str | None = None) -> Content:
         """Return the decompressed content of one file; ``expected`` is the digest it must have."""
-        return Content(root, name, self.compression, expected=expected)
+        return Content(root, name, self.compression, expected=expected, pattern=self.pattern)
 
     def format_of(self, name: str) -> str:
         """Return the format of a file.
@@ -153,7 +153,7 @@ class FilesSource(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.format is not None:
             return self.format
-        path = PurePosixPath(name.split("!")[-1].lower())
+        path = PurePosixPath(plain_name(name).rpartition("/")[2].lower())
         suffix = path.suffix
         if suffix in CODECS:
             suffix = path.with_suffix("").suffix
@@ -227,12 +227,3 @@ def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         hint = did_you_mean(value, known) or f"use one of {', '.join(known)}"
         raise UsageError(f"{name}={value!r} is not known", hint=hint)
-
-
-def _without_secret(pattern: str) -> str:
-    """Hide the user and password of a URL, and what follows a question mark."""
-    scheme, sign, rest = pattern.partition("://")
-    if not sign:
-        return pattern
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}" if "@" in host else pattern

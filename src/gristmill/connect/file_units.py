@@ -11,9 +11,9 @@ from gristmill.connect.csv_dialect import sniff
 from gristmill.connect.csv_infer import Inference
 from gristmill.connect.csv_read import CsvRows
 from gristmill.connect.json_read import JsonInference, JsonRows
-from gristmill.connect.partitions import partition_constants, partition_types
+from gristmill.connect.partitions import partition_constants, partition_types, partition_values
 from gristmill.connect.type_names import JSON, TEXT, parse_type, type_text
-from gristmill.connect.values import Column, Dialect, Found, Shape, UnitRows
+from gristmill.connect.values import Column, Dialect, Found, Shape, UnitRows, note_missing
 from gristmill.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -64,7 +64,26 @@ def infer_shape(source: FilesSource, root: Path, units: Sequence[str], kind: str
 
 
 def open_unit(source: FilesSource, root: Path, found: Found, shape: Shape, number: int) -> UnitRows:
-    """Return the rows of one file."""
+    """Return the rows of one file.
+
+    Raises DataError where the file lies in a ``name=value`` folder of a name that the source does not know.
+    """
+    rows = _rows_of(source, root, found, shape, number)
+    folders = [name for name in partition_values(found.name) if source.partitions is None or name in source.partitions]
+    new = [name for name in folders if name not in shape.partitions]
+    if new:
+        raise DataError(
+            f"the file lies in a folder `{new[0]}=...`, which the source does not know",
+            code="GM-D114",
+            where=found.name,
+            hint=did_you_mean(new[0], shape.partitions) or "infer the source's shape again",
+        )
+    if missing := [name for name in shape.partitions if name not in folders]:
+        note_missing(rows.detail, missing)
+    return rows
+
+
+def _rows_of(source: FilesSource, root: Path, found: Found, shape: Shape, number: int) -> UnitRows:
     constants = partition_constants(found.name, shape)
     content = source.content(root, found.name, found.digest)
     kind = source.format_of(found.name)

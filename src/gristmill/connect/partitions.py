@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from gristmill.connect.cast import exact_cast
 from gristmill.connect.csv_infer import Guess
+from gristmill.connect.places import outer_name
 from gristmill.connect.type_names import TEXT, parse_type
 from gristmill.errors import DataError
 
@@ -26,7 +27,7 @@ def partition_values(unit: str) -> dict[str, str | None]:
     >>> partition_values("lake/year=2013/city=New%20York/part-0.parquet")
     {'year': '2013', 'city': 'New York'}
     """
-    folders = unit.split("://")[-1].split("!")[0].split("/")[:-1]
+    folders = outer_name(unit).split("://")[-1].split("/")[:-1]
     pairs = (folder.partition("=") for folder in folders)
     return {
         unquote(name): None if value == HIVE_NULL else unquote(value) for name, sign, value in pairs if sign and name

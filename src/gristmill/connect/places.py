@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import glob
 import io
+import re
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from gristmill.errors import DataError, EngineError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fsspec import AbstractFileSystem
+
+_Given = TypeVar("_Given")
 BLOCK_BYTES = 8 << 20
 MEMBERS_LIMIT = 10_000
 CODECS = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".zip": "zip"}
 _MEMBER = "!"
+_ZIPPED = re.compile(r"(.*?\.zip)!(.+)", re.DOTALL | re.IGNORECASE)
+_QUERY = re.compile(r"(https?://[^\s'\"?]+)\?[^\s'\")]*")
+_GONE = (404, 410)
+"""What a web server answers where there is no such file."""
 
 
 class Seen(NamedTuple):
@@ -42,7 +50,29 @@ def codec_of(name: str, compression: str | None) -> str:
     """Return ``gzip``, ``zstd``, ``zip`` or ``plain`` for a file name and what was declared."""
     if compression is not None:
         return compression
-    return CODECS.get(PurePosixPath(name.split(_MEMBER)[0]).suffix.lower(), "plain")
+    return "zip" if _ZIPPED.match(name) else CODECS.get(PurePosixPath(plain_name(name)).suffix.lower(), "plain")
+
+
+def outer_name(name: str) -> str:
+    """Return the archive that a member is of, and any other unit's name as it is."""
+    found = _ZIPPED.match(name)
+    return found[1] if found else name
+
+
+def plain_name(name: str) -> str:
+    """Return a unit's name without what follows the path of a URL.
+
+    >>> plain_name("https://host/a.csv?token=1")
+    'https://host/a.csv'
+    """
+    return name.split("?")[0] if is_url(name) and name.startswith("http") else name
+
+
+def archive_of(name: str) -> tuple[str, str]:
+    """Return the archive and the member that a unit of a zip archive names."""
+    found = _ZIPPED.match(name)
+    archive, _, member = (found[1], _MEMBER, found[2]) if found else name.partition(_MEMBER)
+    return archive, member
 
 
 def listed(root: Path, pattern: str, compression: str | None) -> list[Seen]:
@@ -56,16 +86,17 @@ def listed(root: Path, pattern: str, compression: str | None) -> list[Seen]:
     out: list[Seen] = []
     for file in seen:
         members = codec_of(file.name, compression) == "zip"
-        out += _members(root, file) if members else [file]
+        out += _members(root, file, pattern) if members else [file]
     return sorted(out)
 
 
 def _listed_local(root: Path, pattern: str) -> list[Seen]:
-    full = str(root / pattern) if not Path(pattern).is_absolute() else pattern
-    if Path(full).is_dir():
-        full = str(Path(full) / "**" / "*")
-    literal = Path(full)
-    paths = [literal] if literal.is_file() else [Path(p) for p in glob.glob(full, recursive=True)]  # noqa: PTH207
+    full = root / pattern
+    if full.is_file():
+        paths = [full]
+    else:
+        inside = f"{glob.escape(pattern)}/**/*" if full.is_dir() else pattern
+        paths = [root / name for name in glob.glob(inside, root_dir=root, recursive=True)]  # noqa: PTH207
     out = []
     for path in paths:
         inner = path.relative_to(root).parts if path.is_relative_to(root) else (path.name,)
@@ -84,18 +115,57 @@ def _listed_remote(pattern: str) -> list[Seen]:
 
     try:
         system, path = fsspec.core.url_to_fs(pattern)
-        globbing = any(mark in path for mark in "*?[")
-        if globbing:
-            found = system.glob(path, detail=True)
-        else:
-            found = system.find(path, detail=True)
-    except (OSError, ImportError, ValueError) as error:
-        raise EngineError(f"cannot list {pattern}: {error}", where=pattern, retryable=True) from error
+        found = _linked(system, path) if "http" in system.protocol else _found(system, path, "*?[")
+    except (ImportError, ValueError) as error:
+        hint = "install the package that fsspec asks for" if isinstance(error, ImportError) else ""
+        raise EngineError(f"cannot list {shown(pattern)}: {error}", where=shown(pattern), hint=hint or None) from error
+    except Exception as error:  # every file system behind fsspec has errors of its own
+        words, where = _words(error), shown(pattern)
+        raise EngineError(f"cannot list {where}: {words}", where=where, retryable=True) from error
     return [
-        Seen(system.unstrip_protocol(name), int(info.get("size") or 0), _modified_ns(info))
+        Seen(plain_name(system.unstrip_protocol(name)), int(str(info.get("size") or 0)), _modified_ns(info))
         for name, info in found.items()
         if info.get("type") == "file"
     ]
+
+
+def _found(system: AbstractFileSystem, path: str, marks: str) -> dict[str, dict[str, object]]:
+    look = system.glob if any(mark in path for mark in marks) else system.find
+    return dict(look(path, detail=True))
+
+
+def _linked(system: AbstractFileSystem, path: str) -> dict[str, dict[str, object]]:
+    """Return a file of a web server, or what a page links to; a server that does not answer is an error.
+
+    fsspec finds nothing at a plain address, and takes a page that cannot be read for an empty one.
+    """
+    plain = min((at for mark in "*[?" if (at := path.find(mark)) >= 0), default=len(path))
+    if path[plain : plain + 1] in ("*", "[") or path.endswith("/"):
+        system.ls(path[:plain].rpartition("/")[0] + "/", detail=False)
+        return _found(system, path, "*[")
+    try:
+        return {path: system.info(path)}
+    except FileNotFoundError as error:
+        if error.__cause__ is not None and getattr(error.__cause__, "status", None) not in _GONE:
+            raise error.__cause__ from None
+        return {}
+
+
+def _words(error: Exception) -> str:
+    return _QUERY.sub(r"\1", str(error)) or type(error).__name__
+
+
+def shown(pattern: str) -> str:
+    """Return a pattern without the user and password of a URL, and without what follows a web address.
+
+    >>> shown("https://ana:secret@host/a.csv?token=secret")
+    'https://host/a.csv'
+    """
+    scheme, sign, rest = pattern.partition("://")
+    host, slash, path = rest.partition("/")
+    if not sign or not ("@" in host or scheme.startswith("http")):
+        return pattern
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def _modified_ns(info: dict[str, object]) -> int:
@@ -108,8 +178,8 @@ def _modified_ns(info: dict[str, object]) -> int:
     return 0
 
 
-def _members(root: Path, archive: Seen) -> list[Seen]:
-    with opened(root, archive.name) as file, _zip(file, archive.name) as bundle:
+def _members(root: Path, archive: Seen, pattern: str) -> list[Seen]:
+    with opened(root, archive.name, pattern) as file, _zip(file, archive.name) as bundle:
         infos = [info for info in bundle.infolist() if not info.is_dir()]
         if len(infos) > MEMBERS_LIMIT:
             raise DataError(f"the archive holds more than {MEMBERS_LIMIT} files", where=archive.name)
@@ -142,8 +212,13 @@ def _zip(file: IO[bytes], name: str) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def opened(root: Path, name: str) -> Iterator[IO[bytes]]:
+def opened(root: Path, name: str, pattern: str = "") -> Iterator[IO[bytes]]:
     """Open a file, as its bytes are, at a unit name.
+
+    Args:
+        root: the folder that unit names are relative to.
+        name: the unit's name.
+        pattern: the URL by which it was found, which may name a host or a token that the unit's name does not.
 
     Raises:
         EngineError: it cannot be opened or read.
@@ -152,14 +227,49 @@ def opened(root: Path, name: str) -> Iterator[IO[bytes]]:
         if is_url(name):
             import fsspec
 
-            with fsspec.open(name, "rb", compression=None) as remote:
-                yield cast("IO[bytes]", remote)
+            try:
+                system, whole = fsspec.core.url_to_fs(pattern if is_url(pattern) else name)
+                path = whole if plain_name(pattern) == name else system._strip_protocol(name)
+                remote = system.open(path, "rb")
+            except Exception as error:
+                raise EngineError(f"cannot read: {_words(error)}", where=name, retryable=True) from error
+            with remote:
+                yield cast("IO[bytes]", _Remote(remote, name))
         else:
             with (root / name).open("rb") as file:
                 yield file
     except OSError as error:
         message = f"cannot read: {error.strerror or error}"
         raise EngineError(message, where=name, retryable=True) from error
+
+
+class _Remote(io.RawIOBase):
+    """A file behind fsspec, whose errors are those of this package."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        super().__init__()
+        self._file, self._name = file, name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def read(self, size: int = -1) -> bytes:
+        return self._done(self._file.read, size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._done(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def _done(self, act: Callable[..., _Given], *arguments: int) -> _Given:
+        try:
+            return act(*arguments)
+        except Exception as error:
+            raise EngineError(f"cannot read: {_words(error)}", where=self._name, retryable=True) from error
 
 
 class Content:
@@ -170,10 +280,19 @@ class Content:
         name: the unit's name.
         compression: ``gzip``, ``zstd``, ``zip``, ``plain``, or None to go by the name.
         expected: the digest that the content must have, where it is known.
+        pattern: the URL by which it was found, where it was.
     """
 
-    def __init__(self, root: Path, name: str, compression: str | None = None, *, expected: str | None = None) -> None:
-        self._expected = expected
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        compression: str | None = None,
+        *,
+        expected: str | None = None,
+        pattern: str = "",
+    ) -> None:
+        self._expected, self._pattern = expected, pattern
         self._root = root
         self._name = name
         self._codec = codec_of(name, compression)
@@ -186,8 +305,8 @@ class Content:
         from blake3 import blake3
 
         hasher = blake3()
-        archive, _, member = self._name.partition(_MEMBER)
-        with opened(self._root, archive if self._codec == "zip" else self._name) as file:
+        archive, member = archive_of(self._name)
+        with opened(self._root, archive if self._codec == "zip" else self._name, self._pattern) as file:
             if self._codec == "zip":
                 with _zip(file, archive) as bundle, bundle.open(member) as part:
                     yield self._guarded(_Tee(part, hasher, self).read)
@@ -273,10 +392,10 @@ def _decompressed(file: io.RawIOBase, codec: str) -> Iterator[Callable[[int], by
         raise UsageError(f"no compression is called `{codec}`", hint="use gzip, zstd, zip or plain")
 
 
-def digest_of(root: Path, name: str, compression: str | None = None) -> str:
+def digest_of(root: Path, name: str, compression: str | None = None, *, pattern: str = "") -> str:
     """Return the blake3 (hex) of a unit's bytes as found (a zip member's: of its content)."""
     raw = compression if codec_of(name, compression) == "zip" else "plain"
-    content = Content(root, name, raw)
+    content = Content(root, name, raw, pattern=pattern)
     for _ in content.blocks():
         pass
     return content.digest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -179,6 +179,12 @@ class Chunk(NamedTuple):
 
     rows: pa.RecordBatch
     rejects: list[Reject]
+
+
+def note_missing(detail: dict[str, str], names: Sequence[str]) -> None:
+    """Note in a unit's detail which columns of the source it lacks, besides those that are noted already."""
+    before = [name for name in detail.get("missing_columns", "").split(",") if name]
+    detail["missing_columns"] = ",".join([*before, *names])
 
 
 class UnitRows(Protocol):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, cast
 
 from gristmill.engines.kernel import Kernel
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 ROW_ID = "_row_id"
 _WANTED = "_gristmill_wanted"
 
-Key = str | Sequence[object] | Mapping[str, object]
-"""A key's values: text (parts of a composite key parted by commas), values in the key's order, or by column."""
+Key = str | int | bytes | date | Decimal | Sequence[object] | Mapping[str, object]
+"""A key's values: one value, text (parts of a composite key parted by commas), values in its order, or by column."""
 
 
 class Rows:
@@ -137,7 +140,7 @@ def _stands(view: View, derivation: Derivation) -> bool:
 def find_table(snapshot: Snapshot, name: str) -> None:
     """Raise NotFound, with the nearest name, where there is no such table."""
     if name not in snapshot:
-        hint = did_you_mean(name, snapshot.tables()) or f"there are {', '.join(snapshot.tables()[:10])}"
+        hint = did_you_mean(name, snapshot.tables()) or f"there are {', '.join(snapshot.tables()[:10]) or 'none yet'}"
         raise NotFound(f"there is no table `{name}` at {snapshot.commit.id[:7]}", hint=hint)
 
 
@@ -166,10 +169,20 @@ def _key_values(columns: Sequence[str], key: Key) -> dict[str, object]:
     if isinstance(key, Mapping):
         return dict(key)
     if isinstance(key, str):
-        parts: Sequence[object] = [key] if len(columns) == 1 else next(csv.reader([key]))
-    else:
+        parts: Sequence[object] = [key] if len(columns) == 1 else _parts(key)
+    elif isinstance(key, Sequence) and not isinstance(key, bytes):
         parts = key
+    else:
+        parts = [key]
     return dict(zip(columns, parts, strict=False)) if len(parts) == len(columns) else dict.fromkeys(map(str, parts))
+
+
+def _parts(key: str) -> list[str]:
+    try:
+        return next(csv.reader(io.StringIO(key, newline="")), [""])
+    except csv.Error as error:
+        hint = 'a part with a comma, a quote or a line break stands in quotes: "a,b",7'
+        raise UsageError(f"the key {key!r} cannot be read", code="GM-L002", hint=hint) from error
 
 
 def _typed(field: pa.Field, value: object) -> Value:

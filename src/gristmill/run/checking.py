@@ -216,7 +216,20 @@ def aside_rows(
         if row.get(ORIGIN_UNIT) is not None and row.get(ORIGIN_LINE) is not None:
             places.setdefault(row[ORIGIN_UNIT], []).append(row[ORIGIN_LINE])
     texts = delivery.raw(places) if delivery.raw is not None and places else {}
-    return [_aside(row, node, delivery, run, words, texts) for row in rows]
+    return _told_apart([_aside(row, node, delivery, run, words, texts) for row in rows])
+
+
+def _told_apart(rows: Sequence[SetAside]) -> list[SetAside]:
+    """Return the rows with ids of their own where several that came from nowhere are equal."""
+    seen: dict[str, int] = {}
+    found = []
+    for row in rows:
+        number = seen.get(row.id, 0)
+        seen[row.id] = number + 1
+        again = number and row.record is None
+        name = quarantine.row_name(row.table, row.unit, None, f"{row.cells}#{number}") if again else row.id
+        found.append(msgspec.structs.replace(row, id=name))
+    return found
 
 
 def _aside(
@@ -372,7 +385,7 @@ def write_aside(tx: Transaction, table: str, rows: Sequence[SetAside], *, replac
     if name not in tx:
         if not rows:
             return
-        tx.create_table(name, quarantine.schema(), key=("id",), properties={"kind": "quarantine"})
+        tx.create_table(name, quarantine.schema(), key=("id",), properties={"kind": "quarantine"}, beside=table)
     if replaced_units:
         tx.delete(name, where=In("unit_number", tuple(replaced_units)))
     if rows:

@@ -102,18 +102,22 @@ def _expression(ctx: Context, node: Node, schemas: Schemas, grids: Grids) -> Exp
 
 def _sql(ctx: Context, node: Node, snapshot: View, schemas: Schemas) -> Compiled:
     assert node.sql is not None
+    types = {name: schemas[name] for name in node.reads}
     try:
-        checked = ctx.kernel.check_sql(node.sql, {name: schemas[name] for name in node.reads})
+        checked = ctx.kernel.check_sql(node.sql, types)
     except GristmillError as error:
         error.where = error.where or str(node.place)
         raise
-    reads: dict[str, tuple[str, ...] | None] = dict.fromkeys(node.reads)
-    derivation = _common(ctx, node, snapshot, _digest(checked.sql), input_tokens(snapshot, reads))
     if checked.expression is None:
+        typed = repr([(name, [(field.name, str(field.type)) for field in types[name]]) for name in node.reads])
+        tokens = input_tokens(snapshot, dict.fromkeys(node.reads))
+        derivation = _common(ctx, node, snapshot, _digest(checked.sql + typed), tokens)
         return Compiled(node, derivation, sql=checked.sql, in_full=checked.in_full)
     from gristmill import algebra
 
     normal = algebra.normalise(checked.expression)
+    tokens = input_tokens(snapshot, dict(algebra.reads(checked.expression)))
+    derivation = _common(ctx, node, snapshot, algebra.fingerprint(normal), tokens)
     return Compiled(node, derivation, expression=normal, sql=checked.sql, written=checked.expression)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from gristmill.engines.kernel import ChangesSql, Kernel
     from gristmill.engines.protocol import Executor
+    from gristmill.model.delta import Delta
+    from gristmill.run.measuring import Meter, Taken
     from gristmill.run.restating import Stretch
     from gristmill.store import Store
 
@@ -54,8 +56,11 @@ class Context:
         changes: how a definition follows its inputs, by name, expression and kinds of change, with that expression.
         fast: whether tables with a slow layer are brought up to now like all others.
         code: states of the code behind definitions, by file, as this run found them.
+        deltas: what changed in inputs, by name, state before and state after, for the tables that read the same ones.
         executor: where tables that are computed in full are computed by pieces; this process where None.
         spread: how tables were computed by pieces, in words, by name.
+        meter: what sees how much memory and disk stages take; None where nobody asks.
+        taken: what the stage at hand has taken, as far as it knows better than the meter.
         restate: what a person asked to be computed again, though nothing asks for it.
     """
 
@@ -74,8 +79,11 @@ class Context:
     expressions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     changes: dict[tuple[str, int, tuple[tuple[str, str], ...]], tuple[object, ChangesSql]] = field(default_factory=dict)
     code: dict[str, CodeState] = field(default_factory=dict)
+    deltas: dict[tuple[str, str, str], Delta] = field(default_factory=dict)
     executor: Executor | None = None
     spread: dict[str, str] = field(default_factory=dict)
+    meter: Meter | None = None
+    taken: Taken | None = None
     restate: Stretch | None = None
     fast: bool = False
 

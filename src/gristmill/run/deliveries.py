@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -36,8 +36,8 @@ def with_new_columns(
         return shape, ()
     accepted = load_acceptances(tx)
     findings = [
-        accept(_new_column(node.name, name, type_, unit), accepted, ctx.run_time_us)
-        for name, (type_, unit) in unknown.items()
+        accept(_new_column(node.name, name, new.type, new.unit), accepted, ctx.run_time_us)
+        for name, new in unknown.items()
     ]
     for finding in findings:
         ctx.listener(FindingFound(finding=finding))
@@ -47,11 +47,19 @@ def with_new_columns(
     return _grown(tx, node, shape, unknown), ()
 
 
-def _unknown(ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found]) -> dict[str, tuple[str, str]]:
-    """Return type and unit of each column that a delivered unit has and the source does not know."""
+class _New(NamedTuple):
+    """A column that the source does not know: its type, the unit that brings it, whether by its folder's name."""
+
+    type: str
+    unit: str
+    folder: bool
+
+
+def _unknown(ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found]) -> dict[str, _New]:
+    """Return what is known of each column that a delivered unit has and the source does not know."""
     assert node.connector is not None
     names = {column.name for column in shape.columns}
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, _New] = {}
     for unit in fresh:
         try:
             for _ in node.connector.read(ctx.root, unit, shape=shape, number=0):
@@ -59,9 +67,10 @@ def _unknown(ctx: Context, node: Node, shape: Shape, fresh: Sequence[Found]) -> 
         except DataError as error:
             if error.code != _NEW_COLUMN:
                 continue
-            for column in node.connector.infer(ctx.root, [unit]).columns:
+            its = node.connector.infer(ctx.root, [unit])
+            for column in its.columns:
                 if column.name not in names:
-                    found.setdefault(column.name, (column.type, unit.name))
+                    found.setdefault(column.name, _New(column.type, unit.name, column.name in its.partitions))
     return found
 
 
@@ -76,15 +85,17 @@ def _new_column(table: str, name: str, type_: str, unit: str) -> Finding:
     )
 
 
-def _grown(tx: Transaction, node: Node, shape: Shape, unknown: Mapping[str, tuple[str, str]]) -> Shape:
+def _grown(tx: Transaction, node: Node, shape: Shape, unknown: Mapping[str, _New]) -> Shape:
     import pyarrow as pa
 
     from gristmill.connect import Column
 
     own = [column for column in shape.columns if column.name not in shape.partitions]
     folders = [column for column in shape.columns if column.name in shape.partitions]
-    new = [Column(name, type_, True) for name, (type_, _) in unknown.items()]
-    grown: Shape = msgspec.structs.replace(shape, columns=(*own, *new, *folders))
+    own += [Column(name, new.type, True) for name, new in unknown.items() if not new.folder]
+    folders += [Column(name, new.type, True) for name, new in unknown.items() if new.folder]
+    partitions = tuple(column.name for column in folders)
+    grown: Shape = msgspec.structs.replace(shape, columns=(*own, *folders), partitions=partitions)
     stored = tx.table(node.name).schema.to_arrow(hidden=True)
     added = [grown.schema.field(name) for name in unknown if name not in stored.names]
     tx.evolve(node.name, pa.schema([*stored, *added]))

@@ -51,6 +51,8 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
         partials: fingerprints of the hidden partial results that stand beside the table, by number.
         through: for a history, the last commit of the log that it tells of.
         clean: whether every rule on rows passed on all of them.
+        columns: of a large table (under an empty name) and of its partial results (by number), what each column
+            depends on, as digests.
     """
 
     definition: str
@@ -69,12 +71,13 @@ class Derivation(msgspec.Struct, frozen=True, kw_only=True):
     partials: dict[str, str] = {}
     through: str = ""
     clean: bool = False
+    columns: dict[str, dict[str, str]] = {}
 
     @property
     def fingerprint(self) -> str:
         """Hash of all parts that decide about the rows."""
         bare = msgspec.structs.replace(
-            self, text="", place="", states={}, output="", partials={}, through="", clean=False
+            self, text="", place="", states={}, output="", partials={}, through="", clean=False, columns={}
         )
         return blake3.blake3(msgspec.json.encode(bare, order="deterministic")).hexdigest()
 

@@ -1,9 +1,10 @@
-"""How many rows and seconds a step will take, from what its table took before, and how far off that was."""
+"""What a step will take: rows, seconds, memory, disk; from what its table took before, and how far off that was."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from gristmill.store import Store, View
 
 _RUNS = 30
+_LOOK_AT = 3
+"""The median of so many past stages stands for the memory and the disk of the next."""
+_FIXED_BYTES = 16_000_000
+"""So much of what a stage holds does not grow with its rows."""
+
+
+class Off(msgspec.Struct, frozen=True):
+    """By which factor past estimates were off, the median, and over how many stages; zeros without any."""
+
+    factor: float = 0.0
+    stages: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """The same as a share of what was taken: 0.5 for a factor of 1.5; None without any."""
+        return self.factor - 1 if self.stages else None
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -28,25 +45,31 @@ class Past(msgspec.Struct, frozen=True):
         """
         stages = self.stages.get(name, ())
         same = next((stage for stage in stages if stage.mode == mode), None)
-        if same is None and mode in ("delta", "touched"):
+        if same is None and mode in ("delta", "touched", "columns"):
             return next((stage for stage in stages if stage.mode in ("delta", "touched", "full")), None)
         return same
 
-    @property
-    def error(self) -> float | None:
-        """How far past estimates of time were off, as a share of the time taken: the median; None without any."""
-        judged = [stage for stages in self.stages.values() for stage in stages if stage.estimate_s and stage.wall_s]
-        if not judged:
-            return None
-        return statistics.median(abs(stage.estimate_s - stage.wall_s) / stage.wall_s for stage in judged)
+    def like(self, name: str, mode: str) -> list[StageRecord]:
+        """Return the newest stages of a table in the mode that stands for this one, of which memory is known."""
+        newest = self.of(name, mode)
+        if newest is None:
+            return []
+        known = (s for s in self.stages[name] if s.mode == newest.mode and (s.peak_bytes or s.written_bytes))
+        return list(islice(known, _LOOK_AT))
 
-    def off_by(self, name: str) -> tuple[float, int]:
-        """Return by which factor the estimates of a table's time were off, the median, and over how many runs."""
-        judged = [stage for stage in self.stages.get(name, ()) if stage.estimate_s > 0 and stage.wall_s > 0]
-        if not judged:
-            return 0.0, 0
-        factors = [max(s.estimate_s / s.wall_s, s.wall_s / s.estimate_s) for s in judged]
-        return statistics.median(factors), len(judged)
+    def off_by(self, name: str = "") -> tuple[Off, Off, Off]:
+        """Return how far the estimates of time, memory and disk were off, for a table or for all of them."""
+        stages = self.stages.get(name, []) if name else list(chain.from_iterable(self.stages.values()))
+        return (
+            _off((s.estimate_s, s.wall_s) for s in stages),
+            _off((s.planned_peak_bytes, s.peak_bytes) for s in stages),
+            _off((s.planned_disk_bytes, s.disk_bytes + s.written_bytes) for s in stages),
+        )
+
+
+def _off(pairs: Iterable[tuple[float, float]]) -> Off:
+    factors = [max(said / was, was / said) for said, was in pairs if said > 0 and was > 0]
+    return Off(statistics.median(factors), len(factors)) if factors else Off()
 
 
 def past(store: Store, *, on: str) -> Past:
@@ -79,3 +102,28 @@ def estimate(found: Past, name: str, mode: str, rows_in: int) -> tuple[int, floa
         return 0, before.wall_s if before is not None else 0.0
     share = rows_in / before.rows_in
     return round(before.rows * share), before.wall_s * max(share, 0.1)
+
+
+class Bytes(msgspec.Struct, frozen=True):
+    """What a step will take in bytes: held in memory, on the disk on the way, and written into the store."""
+
+    peak: int = 0
+    on_the_way: int = 0
+    written: int = 0
+
+
+def estimate_bytes(found: Past, name: str, mode: str, rows_in: int) -> Bytes | None:
+    """Return what a step takes by what it took before, in proportion to its rows; None where that is not known."""
+    before = found.like(name, mode)
+    if not before:
+        return None
+    shares = [rows_in / stage.rows_in if rows_in and stage.rows_in else 1.0 for stage in before]
+    peaks = [
+        min(s.peak_bytes, _FIXED_BYTES) + max(0, s.peak_bytes - _FIXED_BYTES) * share
+        for s, share in zip(before, shares, strict=True)
+    ]
+    return Bytes(
+        peak=round(statistics.median(peaks)),
+        on_the_way=round(statistics.median(s.disk_bytes * share for s, share in zip(before, shares, strict=True))),
+        written=round(statistics.median(s.written_bytes * share for s, share in zip(before, shares, strict=True))),
+    )

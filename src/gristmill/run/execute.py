@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from gristmill.run.checking import Acceptance, add_acceptances
 from gristmill.run.context import Context
 from gristmill.run.inferring import write_first_contracts
 from gristmill.run.lanes import run_stages
+from gristmill.run.measuring import Meter
 from gristmill.run.plan import make_plan
 from gristmill.run.planned import Plan, Step
 from gristmill.run.rechecking import MERGED, needs_recheck
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _LOOK_BACK = 20
+_SAVE_S = 0.25
+"""How often the record of a run that goes on is written, at the most; what it finished stands on its branch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +119,15 @@ def _work(ctx: Context, record: RunRecord, request: Request, plan: Plan) -> RunR
         if record.merged:
             store.merge(record.merged, into=run)
             steps = _merge_steps(ctx, record)
-        for brought in run_stages(ctx, run, steps):
-            progress.take(brought)
-            progress.in_order_of(steps)
-            records.save(store, _record(record, progress, "running"), along=progress.computed)
-            progress.computed.clear()
+        with closing(Meter(ctx.kernel)) as meter:
+            saved = time.monotonic()
+            for brought in run_stages(replace(ctx, meter=meter), run, steps):
+                progress.take(brought)
+                progress.in_order_of(steps)
+                if time.monotonic() - saved > _SAVE_S:
+                    records.save(store, _record(record, progress, "running"), along=progress.computed)
+                    progress.computed.clear()
+                    saved = time.monotonic()
         return _finish(ctx, record, progress, request.message)
     except Stale:
         store.delete_branch(run)
@@ -238,7 +246,8 @@ def _close(
     code: str = "",
 ) -> RunRecord:
     done = msgspec.structs.replace(_record(record, progress, status), head=head, message=message, code=code)
-    records.save(ctx.store, done)
+    records.save(ctx.store, done, along=progress.computed)
+    progress.computed.clear()
     return done
 
 

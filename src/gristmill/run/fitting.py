@@ -1,7 +1,8 @@
 """What computing a table in full takes of memory and disk, by what its inputs hold, and in how many passes it fits.
 
 A rough figure to plan by: rows times the width of the columns that are read, by type, for whatever has to be held
-at once: one side of a join, groups, the rows of a window. What a run really took corrects it (``estimates.py``).
+at once: one side of a join, groups, the rows of a window. It decides the number of passes; what a plan says of memory
+and disk is by what a run really took, as soon as there was one (``estimates.py``).
 """
 
 from __future__ import annotations

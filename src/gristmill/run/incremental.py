@@ -22,15 +22,16 @@ from gristmill.errors import DataError, NotFound
 from gristmill.model.findings import Finding
 from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, attended
+from gristmill.run.columnwise import Columns, changed_columns
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
 from gristmill.run.derivation import KERNEL_VERSION, Derivation, alike, stored_states
+from gristmill.run.layout import ordered
 from gristmill.run.partials import as_computed, partial_names, settled
 from gristmill.run.profiling import judged, profile_followed
 from gristmill.run.rechecking import can_recheck, check_stored
 from gristmill.run.registering import forget_changes, register_changes, register_plan, register_table
 from gristmill.run.stepping import can_step, step_changes
-from gristmill.run.tables import ordered
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
     from gristmill.model.delta import Delta
     from gristmill.store import SqlSource, Transaction, View
 
-Mode = Literal["delta", "touched", "full"]
+Mode = Literal["delta", "touched", "columns", "full"]
 _KIND = "changes"
 _VERSIONS = (__version__, KERNEL_VERSION)
+_DELTAS = 16
 _CAME = '"_gristmill_came"'
 
 
@@ -51,11 +53,13 @@ class Way:
     """How a table is brought up to date.
 
     Args:
-        mode: ``delta`` (changes follow from changes), ``touched`` (touched keys are computed again) or ``full``.
+        mode: ``delta`` (changes follow from changes), ``touched`` (touched keys are computed again), ``columns`` (some
+            columns are computed, the others stay) or ``full``.
         why: the reason for the mode.
         maintained: what to run; None where the mode is ``full``, and for a step.
         deltas: what changed in each input that did.
         steps: whether the table is a Python step.
+        columns: which columns to compute, where the mode is ``columns``.
     """
 
     mode: Mode
@@ -63,11 +67,12 @@ class Way:
     maintained: ChangesSql | None = None
     deltas: Mapping[str, Delta] = field(default_factory=dict)
     steps: bool = False
+    columns: Columns | None = None
 
     @property
     def follows(self) -> bool:
         """Whether changes are followed."""
-        return self.mode != "full"
+        return self.mode in ("delta", "touched")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +104,17 @@ def way(
         acting: inputs that a run would still change; what changes in them is not known yet.
     """
     node = compiled.node
+    if before is not None and node.name in view and compiled.derivation.definition != before.definition and not acting:
+        columns = changed_columns(ctx, view, compiled, before)
+        if columns is not None:
+            return Way("columns", columns.words, columns=columns)
     blocked = _blocked(ctx, view, compiled, before, acting)
     if blocked is not None or before is None:
         return Way("full", blocked or "")
     changed = [n for n in node.reads if n not in acting and before.states[n] != view.table(n).id]
     try:
         states = stored_states(view, node.name, before) if changed else {}
-        deltas = {name: view.delta_since(name, states[name]) for name in changed}
+        deltas = {name: _delta(ctx, view, name, states[name]) for name in changed}
     except NotFound:
         return Way("full", "the rows that it was made from are no longer stored")
     for name, delta in deltas.items():
@@ -121,6 +130,17 @@ def way(
     if not acting and (why := _too_much(view, node.name, maintained, deltas)):
         return Way("full", why)
     return Way("touched" if maintained.mode == "touched" else "delta", maintained.why, maintained, deltas)
+
+
+def _delta(ctx: Context, view: View, name: str, since: str) -> Delta:
+    """Return what changed in an input; found once for all tables that read it."""
+    key = name, since, view.table(name).id
+    found = ctx.deltas.get(key)
+    if found is None:
+        for old in list(ctx.deltas)[: max(len(ctx.deltas) + 1 - _DELTAS, 0)]:
+            ctx.deltas.pop(old, None)
+        found = ctx.deltas[key] = view.delta_since(name, since)
+    return found
 
 
 def _blocked(

@@ -12,6 +12,20 @@ if TYPE_CHECKING:
     from gristmill.store import Transaction
 
 
+def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:
+    """Create the table, or bring its schema, key and partitions in line with the definition."""
+    if node.name not in tx:
+        create(tx, node, schema, kind="derived")
+    else:
+        evolve(tx, node, schema)
+
+
+def ordered(node: Node, sql: str) -> str:
+    """Return a SELECT whose rows come in the order in which the table's files are to be."""
+    order = ", ".join(f'"{name}"' for name in node.cluster_by)
+    return f"SELECT * FROM ({sql}) ORDER BY {order}" if order else sql
+
+
 def create(tx: Transaction, node: Node, schema: pa.Schema, *, kind: str) -> None:
     """Create a node's table; ``kind`` says whether it is a ``source`` or ``derived``."""
     tx.create_table(

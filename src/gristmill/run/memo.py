@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from gristmill.contracts import quarantine
 from gristmill.define import Node
 from gristmill.errors import NotFound
+from gristmill.run import records
 from gristmill.run.derivation import Derivation, load_derivation
-from gristmill.run.partials import drop_partials, stored_partials
+from gristmill.run.partials import as_computed, drop_partials, stored_partials
 
 if TYPE_CHECKING:
-    from gristmill.store import Store, Transaction
+    from gristmill.store import Snapshot, Store, Transaction
 
 KIND = "memo"
 
@@ -21,31 +22,41 @@ def _key(node: Node, fingerprint: str) -> str:
     return f"{node.name} {fingerprint}"
 
 
-def entry(node: Node, fingerprint: str, branch: str) -> tuple[str, str, bytes]:
-    """Return the record, with kind and key, that says that a branch holds this result."""
-    return KIND, _key(node, fingerprint), branch.encode()
+def entry(node: Node, fingerprint: str, run: str) -> tuple[str, str, bytes]:
+    """Return the record, with kind and key, that says that a run made this result."""
+    return KIND, _key(node, fingerprint), run.encode()
 
 
-def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> Derivation | None:
-    """Take a table, its partial results and its rows set aside over from where the same was computed before.
+def made_by(store: Store, node: Node, fingerprint: str) -> str:
+    """Return the run that made just this, as it was last noted; empty where none did.
 
-    Returns what it was made from there, or None if it was not.
-
-    Models and predictions are computed again: their functions may do more than return a value.
+    Models and predictions are made again: their functions may do more than return a value.
     """
     if node.kind not in ("table", "sql", "step"):
+        return ""
+    return (store.records.get(KIND, _key(node, fingerprint)) or b"").decode()
+
+
+def adopt(store: Store, tx: Transaction, node: Node, derivation: Derivation) -> Derivation | None:
+    """Take a table, its partial results and its rows set aside over from the run that made the same.
+
+    They stand on the run's branch, or, where it was published, in the commit that it became. Returns what the table
+    was made from there; None where it is not there any more, or is not as that run left it.
+
+    Args:
+        store: where both are.
+        tx: where the table is wanted.
+        node: the table's definition.
+        derivation: what it would be made from.
+    """
+    run = made_by(store, node, derivation.fingerprint)
+    snapshot = _outcome(store, run) if run else None
+    made_from = load_derivation(snapshot, node.name) if snapshot is not None else None
+    if snapshot is None or made_from is None or node.name not in snapshot:
         return None
-    branch = store.records.get(KIND, _key(node, fingerprint))
-    if not branch:
+    if made_from.fingerprint != derivation.fingerprint:
         return None
-    try:
-        snapshot = store.snapshot(branch.decode())
-    except NotFound:
-        return None
-    if node.name not in snapshot:
-        return None
-    made_from = load_derivation(snapshot, node.name)
-    if made_from is None:
+    if made_from.output != as_computed(snapshot, node.name, made_from.partials):
         return None
     tx.adopt(node.name, snapshot)
     drop_partials(tx, node.name)
@@ -57,3 +68,14 @@ def adopt(store: Store, tx: Transaction, node: Node, fingerprint: str) -> Deriva
     elif aside in tx:
         tx.drop_table(aside)
     return made_from
+
+
+def _outcome(store: Store, run: str) -> Snapshot | None:
+    """Return what a run came to: its branch, or the commit that was published; None where neither is kept."""
+    try:
+        if run in store.branches():
+            return store.snapshot(run)
+        head = records.load(store, run).head
+        return store.snapshot(head) if head else None
+    except NotFound:
+        return None

@@ -16,7 +16,7 @@ from gristmill.model.events import Trained
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
 from gristmill.run.frames import as_frame, call, read_input, to_table
-from gristmill.run.tables import prepare
+from gristmill.run.layout import prepare
 
 if TYPE_CHECKING:
     import pyarrow as pa

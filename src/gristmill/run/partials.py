@@ -53,8 +53,18 @@ def settled(view: View, name: str, maintained: ChangesSql, before: Derivation) -
     return None
 
 
-def stage_partials(ctx: Context, tx: Transaction, name: str, states: Sequence[State]) -> None:
-    """Make the partial results anew from registered inputs, for the kernel and in the store."""
+def stage_partials(
+    ctx: Context, tx: Transaction, name: str, states: Sequence[State], texts: Mapping[str, str] | None = None
+) -> None:
+    """Make partial results from registered inputs, for the kernel and in the store.
+
+    Args:
+        ctx: the run.
+        tx: where they are written.
+        name: the table beside which they stand.
+        states: which ones.
+        texts: SQL that gives their rows, by suffix, where it is not that which makes them anew.
+    """
     from gristmill.algebra import arrow_schema
     from gristmill.algebra.delta.maintained import old_name
     from gristmill.store import SqlSource
@@ -62,9 +72,10 @@ def stage_partials(ctx: Context, tx: Transaction, name: str, states: Sequence[St
     connection = ctx.kernel.connection
     for state in states:
         known, table = old_name(f"{name}{state.suffix}"), partial_name(name, state.suffix)
+        made = (texts or {}).get(state.suffix) or ctx.kernel.text(state.build)
         if known in ctx.kernel.known:  # a batch before has followed, and left a view of that name
             ctx.kernel.unregister(known)
-        connection.execute(f'CREATE OR REPLACE TEMP TABLE "{known}" AS {ctx.kernel.text(state.build)}')
+        connection.execute(f'CREATE OR REPLACE TEMP TABLE "{known}" AS {made}')
         if table in tx:
             tx.drop_table(table)
         tx.create_table(table, arrow_schema(state.schema), properties={"kind": "derived"})

@@ -17,6 +17,7 @@ from gristmill.run.estimates import Past, arriving_rows, estimate, past
 from gristmill.run.incremental import Way, way
 from gristmill.run.landing import Arrivals, arrivals, shape_of
 from gristmill.run.layers import WAITING, rests
+from gristmill.run.memo import made_by
 from gristmill.run.planned import GONE, NOTHING, SAME, Mode, Plan, Step
 from gristmill.run.rechecking import can_recheck
 from gristmill.run.restating import load_backfill
@@ -55,7 +56,15 @@ def make_plan(ctx: Context, snapshot: Snapshot, *, on: str, select: Iterable[str
     chosen = ctx.graph.select(select, changed=changed)
     kept = tuple(steps[node.name] for node in order if node.name in chosen)
     told = tuple(_with_breaks(step, planner.breaks) for step in kept)
-    plan = Plan(on=on, commit=snapshot.commit.id, steps=told, time_error=planner.past.error)
+    off_time, off_memory, off_disk = planner.past.off_by()
+    plan = Plan(
+        on=on,
+        commit=snapshot.commit.id,
+        steps=told,
+        time_error=off_time.share,
+        memory_error=off_memory.share,
+        disk_error=off_disk.share,
+    )
     return msgspec.structs.replace(plan, advice=advice(ctx, plan.steps))
 
 
@@ -93,8 +102,7 @@ class _Planner:
         if node.kind == "source":
             rows_out = step.rows + rows_in if rows_in else 0
         made = msgspec.structs.replace(step, rows_in=rows_in, rows_out=rows_out, time_s=time_s)
-        off_by, judged = self.past.off_by(node.name)
-        return sized(self.ctx, self.snapshot, made, self.compiled.get(node.name), self.rows, off_by, judged)
+        return sized(self.ctx, self.snapshot, made, self.compiled.get(node.name), self.rows, self.past)
 
     def _rows(self, name: str) -> int:
         return self.snapshot.table(name).row_count if name in self.snapshot else 0
@@ -172,6 +180,9 @@ class _Planner:
             mode = "check"
         if not reason and node.is_table and node.name in self.snapshot and (why := self._looks_into(node)):
             mode, reason = "check", why
+        if mode in ("full", "delta", "touched") and self.acting.isdisjoint(node.inputs) and not node.slow:
+            made = made_by(self.ctx.store, node, self.compiled[node.name].derivation.fingerprint)
+            reason = f"{reason}; {made} computed the same, which is taken over" if made else reason
         filled = load_backfill(self.snapshot, node.name) if mode == "full" else None
         if filled is not None and filled.fingerprint == self.compiled[node.name].derivation.fingerprint:
             reason = f"{reason}; brought over so far: {filled.words}"

@@ -9,7 +9,7 @@ import msgspec
 NOTHING = "nothing has arrived yet"
 GONE = "gone from the source, rows kept"
 SAME = "no new units"
-Mode = Literal["reuse", "land", "delta", "touched", "full", "train", "check", "held", "wait", "broken"]
+Mode = Literal["reuse", "land", "delta", "touched", "columns", "full", "train", "check", "held", "wait", "broken"]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +19,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         name: its name.
         kind: kind of the node.
         mode: ``reuse`` (nothing to do), ``land`` (new or changed units), ``delta`` (changes follow from changes),
-            ``touched`` (touched keys are computed again), ``full`` (compute all again), ``train``,
-            ``check`` (look at the stored rows again: rules changed), ``held`` (only units on hold have arrived),
-            ``wait`` (nothing has arrived yet), ``broken`` (it reads a column that a change takes away; a run refuses).
+            ``touched`` (touched keys are computed again), ``columns`` (columns that changed are computed, the others
+            stay), ``full`` (compute all again), ``train``, ``check`` (look at the stored rows again: rules changed),
+            ``held`` (only units on hold have arrived), ``wait`` (nothing has arrived yet), ``broken`` (it reads a
+            column that a change takes away; a run refuses).
         reason: why, in one phrase.
         why: why in this mode and no cheaper one.
         rules: how each operation is maintained: operation, rule, why.
@@ -34,11 +35,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         rows_out: rows that would come out, about; 0 where unknown.
         time_s: seconds that it would take, by what it took before; 0 where unknown.
         bytes_in, bytes_out: what would be read and written, as it lies in memory, about.
-        peak_bytes: what must be held in memory at once, or spilled; for a table that is computed in full.
+        peak_bytes: what is held in memory at once, by what was held before; until that is known, what must be held,
+            for a table that is computed in full; 0 where nothing is known.
         disk_bytes: what goes to the disk: on the way, and as the result.
         passes: in how many parts it is computed in this process, so that it fits into memory.
         whole: why some of it is one piece of work, which cannot be parted.
         off_by, judged: by which factor the estimates of its time were off, and over how many runs; 0 where unknown.
+        peak_off_by, peak_judged, disk_off_by, disk_judged: the same for memory and disk.
         breaks: for each column that is gone and that is read below: the reader, and the column.
     """
 
@@ -64,25 +67,31 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     whole: tuple[str, ...] = ()
     off_by: float = 0.0
     judged: int = 0
+    peak_off_by: float = 0.0
+    peak_judged: int = 0
+    disk_off_by: float = 0.0
+    disk_judged: int = 0
     breaks: tuple[tuple[str, str], ...] = ()
 
     @property
     def acts(self) -> bool:
         """Whether a run would compute, land, train or check here."""
-        return self.mode in ("land", "delta", "touched", "full", "train", "check")
+        return self.mode in ("land", "delta", "touched", "columns", "full", "train", "check")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """The steps of a run on a branch, inputs first.
 
-    ``time_error`` is how far past estimates were off (a share); ``advice`` says where work comes near to what this
-    machine can do.
+    ``time_error``, ``memory_error`` and ``disk_error`` are how far past estimates were off (a share; the median over
+    the stages of the last runs); ``advice`` says where work comes near to what this machine can do.
     """
 
     on: str
     commit: str
     steps: tuple[Step, ...]
     time_error: float | None = None
+    memory_error: float | None = None
+    disk_error: float | None = None
     advice: tuple[str, ...] = ()
 
     @property

@@ -79,7 +79,7 @@ def recheck(ctx: Context, tx: Transaction, node: Node, run: str) -> tuple[Findin
     delivery = Delivery(units={unit.number: unit for unit in tx.units(node.name).values()})
     if node.kind == "source" and result.set_aside:
         rows = aside_rows(ctx, result, _STORED, node, delivery, run)
-        displace(ctx, tx, node, rows)
+        displace(ctx, tx, node, result, _STORED, rows)
     else:
         rows = []
     if node.kind == "source":

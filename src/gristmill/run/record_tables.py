@@ -28,6 +28,8 @@ _RUNS = {
 _STAGES = {
     "run": "string", "name": "string", "kind": "string", "mode": "string", "reason": "string", "rows_in": "int64",
     "rows": "int64", "changed": "bool_", "wall_s": "float64", "cpu_s": "float64", "estimate_s": "float64",
+    "peak_bytes": "int64", "disk_bytes": "int64", "written_bytes": "int64", "planned_peak_bytes": "int64",
+    "planned_disk_bytes": "int64",
 }  # fmt: skip
 _FINDINGS = {
     "run": "string", "table": "string", "rule": "string", "kind": "string", "on_fail": "string", "outcome": "string",

@@ -33,7 +33,9 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``estimate_s`` and ``planned_rows`` are what the plan had said, 0 where it said nothing; ``planned`` is the mode
     that it had said. ``pieces`` says how the table was computed by pieces, ``replanned`` what was decided again because
-    a stage before gave another number of rows than expected.
+    a stage before gave another number of rows than expected. ``peak_bytes`` is what it held in memory at the most,
+    ``disk_bytes`` what it spilled and passed on between pieces through files, ``written_bytes`` what it wrote into the
+    store; ``planned_peak_bytes`` and ``planned_disk_bytes`` (all of that on the disk) are what the plan had said.
     """
 
     name: str
@@ -50,6 +52,11 @@ class StageRecord(msgspec.Struct, frozen=True, kw_only=True):
     planned_rows: int = 0
     pieces: str = ""
     replanned: str = ""
+    peak_bytes: int = 0
+    disk_bytes: int = 0
+    written_bytes: int = 0
+    planned_peak_bytes: int = 0
+    planned_disk_bytes: int = 0
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):

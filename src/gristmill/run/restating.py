@@ -22,6 +22,7 @@ from gristmill.model.spans import Span, merged, missing, parsed, shown, to_sql
 from gristmill.run.checking import Delivery, attended
 from gristmill.run.compiling import Compiled, output_schema, sql_of
 from gristmill.run.context import Context
+from gristmill.run.partials import as_computed
 from gristmill.run.rechecking import check_stored
 from gristmill.run.recomputing import kept
 
@@ -49,12 +50,13 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backfill(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a table has been brought over to a changed definition."""
+    """How far a table has been brought over to a changed definition; ``output`` says which state of it that is."""
 
     fingerprint: str
     column: str
     kind: str
     done: tuple[Span, ...]
+    output: str = ""
 
     @property
     def whole(self) -> bool:
@@ -108,9 +110,13 @@ def backfill_path(name: str) -> str:
 
 
 def load_backfill(view: View, name: str) -> Backfill | None:
-    """Return how far a table's backfill is, or None where there is none."""
+    """Return how far a table's backfill is, or None where there is none.
+
+    One that tells of another state of the table, which was restored or merged since, tells nothing.
+    """
     data = view.document(backfill_path(name))
-    return msgspec.json.decode(data, type=Backfill) if data else None
+    found = msgspec.json.decode(data, type=Backfill) if data else None
+    return found if found is not None and name in view and found.output == as_computed(view, name, {}) else None
 
 
 def span_of(view: View, name: str, stretch: Stretch) -> tuple[str, str, Span]:
@@ -160,6 +166,7 @@ def restate(
     node = compiled.node
     column, kind, span = span_of(tx, node.name, stretch)
     connection = ctx.kernel.connection
+    before = load_backfill(tx, node.name)
     try:
         came, gone = _make_changes(ctx, tx, compiled, to_sql(quote(column), span, kind), changed=changed)
         tx.apply(node.name, SqlSource(connection, f"SELECT * FROM temp.{quote(_CHANGES)}"))
@@ -176,7 +183,7 @@ def restate(
     found = check_stored(ctx, tx, node, rules)
     total = tx.table(node.name).row_count
     findings = attended(ctx, tx, node, found.findings, Delivery(), 0, total, None)
-    state = _progress(tx, compiled, column, kind, span) if changed else None
+    state = _progress(tx, compiled, before, (column, kind, span)) if changed else None
     words = f"{column} {shown(span.low, kind)}..{shown(span.high, kind)}"
     clean = not any(finding.failed_rows for finding in found.findings)
     return Restated(came=came, gone=gone, findings=findings, clean=clean, backfill=state, words=words)
@@ -261,13 +268,14 @@ def refuse_other_columns(ctx: Context, view: View, compiled: Compiled) -> None:
         )
 
 
-def _progress(view: View, compiled: Compiled, column: str, kind: str, span: Span) -> Backfill:
-    before = load_backfill(view, compiled.node.name)
+def _progress(view: View, compiled: Compiled, before: Backfill | None, made: tuple[str, str, Span]) -> Backfill:
+    column, kind, span = made
     goal = compiled.derivation.fingerprint
     done: tuple[Span, ...] = ()
     if before is not None and (before.fingerprint, before.column) == (goal, column):
         done = before.done
-    return Backfill(fingerprint=goal, column=column, kind=kind, done=merged([*done, span]))
+    output = as_computed(view, compiled.node.name, {})
+    return Backfill(fingerprint=goal, column=column, kind=kind, done=merged([*done, span]), output=output)
 
 
 def left_of(state: Backfill) -> tuple[Span, ...]:

@@ -101,12 +101,14 @@ def add(ctx: Context, branch: str, table: str, *, where: str, because: str) -> t
             hint="set the rows of its source aside, or give it a rule",
         )
     with ctx.store.begin(branch, message=f"set rows of {table} aside: {because}") as tx:
-        compute.register(ctx.kernel.connection, "_gristmill_chosen", tx.scan(table, hidden=True))
+        chosen = '"_gristmill_chosen"'
+        compute.register(ctx.kernel.connection, chosen.strip('"'), tx.scan(table, hidden=True))
         rule = condition(f"NOT ({where})", name="by_hand", on_fail="quarantine", because=because)
         result = CheckResult(table, (), ((rule, f"({where})"),))
         units = {unit.number: unit for unit in tx.units(table).values()}
-        rows = aside_rows(ctx, result, '"_gristmill_chosen"', node, Delivery(units=units), "")
-        displace(ctx, tx, node, [msgspec.structs.replace(row, message=because, note="by hand") for row in rows])
+        rows = aside_rows(ctx, result, chosen, node, Delivery(units=units), "")
+        by_hand = [msgspec.structs.replace(row, message=because, note="by hand") for row in rows]
+        displace(ctx, tx, node, result, chosen, by_hand)
     return ctx.store.resolve(branch), len(rows)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from gristmill.run.compiling import Compiled
 from gristmill.run.context import Context
+from gristmill.run.estimates import Past, estimate_bytes
 from gristmill.run.fitting import fit, memory_bytes, row_bytes
 
 if TYPE_CHECKING:
@@ -32,19 +33,45 @@ def sized(
     step: Step,
     compiled: Compiled | None,
     rows: Mapping[str, int],
-    off_by: float,
-    judged: int,
+    past: Past,
 ) -> Step:
-    """Return a step with bytes in and out, memory, disk, and what its estimates were worth."""
-    made = msgspec.structs.replace(step, off_by=off_by, judged=judged, bytes_in=step.input_bytes)
-    if compiled is None or compiled.expression is None:
+    """Return a step with bytes in and out, memory, disk, and what its estimates were worth.
+
+    Memory and disk are by what the table took before; where nothing is known of that, by what is read and held.
+    """
+    time, peak, disk = past.off_by(step.name)
+    made = msgspec.structs.replace(
+        step,
+        off_by=time.factor,
+        judged=time.stages,
+        peak_off_by=peak.factor,
+        peak_judged=peak.stages,
+        disk_off_by=disk.factor,
+        disk_judged=disk.stages,
+        bytes_in=step.input_bytes,
+    )
+    if compiled is not None and compiled.expression is not None:
+        made = _thought(ctx, view, made, compiled, rows)
+    found = estimate_bytes(past, step.name, step.mode, step.rows_in)
+    if found is None:
         return made
+    in_kernel = step.kind in ("table", "sql", "history")
+    most = memory_bytes(ctx) if in_kernel else found.peak
+    spilled = max(0, found.peak - most)
+    return msgspec.structs.replace(
+        made, peak_bytes=min(found.peak, most), disk_bytes=found.on_the_way + spilled + found.written
+    )
+
+
+def _thought(ctx: Context, view: View, step: Step, compiled: Compiled, rows: Mapping[str, int]) -> Step:
+    """Return a step of an Ibis definition with what it takes by the rows and the width of what it reads and holds."""
+    assert compiled.expression is not None
     out = step.rows_out * row_bytes(compiled.expression.schema())
     if step.mode != "full":
-        return msgspec.structs.replace(made, bytes_out=out, disk_bytes=out)
+        return msgspec.structs.replace(step, bytes_out=out, disk_bytes=out)
     found = fit(ctx, view, compiled, rows)
     return msgspec.structs.replace(
-        made,
+        step,
         bytes_in=found.input_bytes,
         bytes_out=out,
         peak_bytes=min(found.peak_bytes // found.passes, found.limit_bytes),

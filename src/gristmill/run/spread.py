@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 SPREAD_ROWS = 200_000
 """A table over fewer rows is not sent to workers: it is computed sooner than sent."""
-_NO_MEMORY = "GM-E002"
+NO_MEMORY = "GM-E002"
+"""The code of an error that says that something did not fit into memory."""
 _MORE_PARTS = 4
 _MOST_PARTS = 1024
 Spread = tuple["Staged", dict[str, str]]
@@ -68,7 +69,7 @@ def spread_query(
             return _by_pieces(ctx, tx, compiled, executor, parts)
         except EngineError as error:
             tx.tree = tree
-            if error.code != _NO_MEMORY or parts >= _MOST_PARTS:
+            if error.code != NO_MEMORY or parts >= _MOST_PARTS:
                 raise
             parts *= _MORE_PARTS
 
@@ -78,8 +79,8 @@ def _by_pieces(
 ) -> Spread | None:
     from gristmill.algebra import stateful
     from gristmill.engines.kernel.kernel import engine_errors
+    from gristmill.run.layout import ordered
     from gristmill.run.partials import drop_partials, partial_name
-    from gristmill.run.tables import ordered
     from gristmill.store import SqlSource
 
     node, tree = compiled.node, tx.tree
@@ -147,6 +148,10 @@ def _made(
         )
         made = jobs.run_job(executor or InProcess(ctx.kernel), parted(expr, small=small), job)
         ctx.spread[node.name] = words_of(executor, parts, made)
+        if ctx.taken is not None:
+            ctx.taken.exchanged_bytes += made.exchanged_bytes
+            for manifest in made.manifests if executor is not None else ():
+                ctx.taken.worked(manifest.worker, manifest.peak_bytes)
         yield made
     finally:
         shutil.rmtree(folder, ignore_errors=True)

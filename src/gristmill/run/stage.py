@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from gristmill.define import Node
-from gristmill.errors import GristmillError, Stale
+from gristmill.errors import EngineError, GristmillError, Stale
 from gristmill.model.events import Retrying, StageFinished, StageStarted
 from gristmill.model.findings import Finding
 from gristmill.model.units import Ledger
+from gristmill.run.columnwise import Columns, column_digests
 from gristmill.run.compiling import Compiled, compile_node
 from gristmill.run.context import Context
 from gristmill.run.derivation import (
@@ -28,7 +30,8 @@ from gristmill.run.derivation import (
 from gristmill.run.incremental import Way, follow, way
 from gristmill.run.landing import land
 from gristmill.run.layers import note_layer, rests
-from gristmill.run.memo import adopt, entry
+from gristmill.run.measuring import Taken
+from gristmill.run.memo import adopt, entry, made_by
 from gristmill.run.models import predict, train
 from gristmill.run.parity import followed_share
 from gristmill.run.partials import as_computed, drop_partials
@@ -37,6 +40,7 @@ from gristmill.run.rechecking import can_recheck, recheck
 from gristmill.run.records import StageRecord
 from gristmill.run.restating import backfill_path, refuse_other_columns, restate
 from gristmill.run.rules import rules_of, write_checks
+from gristmill.run.spread import NO_MEMORY
 from gristmill.run.streaming.bounded import is_stream, land_stream
 from gristmill.run.suspects import cleared, suspected
 from gristmill.run.tables import compute_table
@@ -94,6 +98,8 @@ def run_stage(ctx: Context, run: str, step: Step, broken: Set[str]) -> Progress:
         except Stale:
             raise
         except GristmillError as error:
+            node = ctx.graph[step.name]
+            error.where = error.where or (f"{step.name} ({node.place})" if str(node.place) else step.name)
             if not error.retryable or attempt == ctx.settings.run.retries:
                 raise
             wait_s = _PAUSE_S * 2**attempt * (1 + random.random())
@@ -109,13 +115,15 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
     if step.mode in ("wait", "held") or node.name in progress.broken:
         return
     started, cpu = time.monotonic(), time.process_time()
-    with ctx.store.begin(run, message=f"{run}: {node.name}") as tx:
+    watched = ctx.meter.stage(step.peak_bytes) if ctx.meter is not None else nullcontext(Taken())
+    with watched as taken, ctx.store.begin(run, message=f"{run}: {node.name}") as tx:
+        ctx = replace(ctx, taken=taken)
         outcome = (
             _land(ctx, tx, node, step, run, progress)
             if node.kind == "source"
             else bring_up(ctx, tx, node, run, progress)
         )
-        rows_in = _rows_in(tx, node, step)
+        rows_in, written = _rows_in(tx, node, step), tx.written_bytes
     if outcome is None:
         return
     mode, reason, rows, changed = outcome
@@ -139,6 +147,11 @@ def _stage(ctx: Context, run: str, step: Step, broken: Set[str], progress: Progr
             planned_rows=step.rows_out,
             pieces=ctx.spread.pop(node.name, ""),
             replanned=replanned,
+            peak_bytes=taken.peak_bytes,
+            disk_bytes=taken.spilled_bytes + taken.exchanged_bytes,
+            written_bytes=written,
+            planned_peak_bytes=step.peak_bytes,
+            planned_disk_bytes=step.disk_bytes,
         )
     )
     ctx.listener(
@@ -224,29 +237,32 @@ def bring_up(
     if not reason:
         rows = tx.table(node.name).row_count if node.is_table else 0
         return "reuse", "nothing it reads changed", rows, False
-    if not doubted and not slow and (there := adopt(ctx.store, tx, node, compiled.derivation.fingerprint)) is not None:
+    if not doubted and not slow and (there := adopt(ctx.store, tx, node, compiled.derivation)) is not None:
         _note(tx, compiled, there.partials, clean=there.clean)
         tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
         write_checks(ctx, tx, node)
         rows = tx.table(node.name).row_count if node.is_table else 0
-        return "reuse", "the same was computed before", rows, True
+        made = made_by(ctx.store, node, compiled.derivation.fingerprint)
+        return "reuse", f"the same was computed by {made}", rows, True
     found = Way("full") if doubted or slow else way(ctx, tx, compiled, before)
     if found.follows and before is not None:
         followed = _follow(ctx, run, tx, compiled, found, before, reason, progress)
         if followed is not None:
             return followed
     mode = "train" if node.kind == "model" else "full"
-    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=mode, reason=reason))
+    started = "columns" if found.columns is not None else mode
+    ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=started, reason=reason))
     before_id = tx.table(node.name).id if node.name in tx else None
     if doubted:
         cleared(ctx.store, tx, node.name)
-    rows = _compute(ctx, tx, compiled, run, progress)
+    rows, columnwise = _compute(ctx, tx, compiled, run, progress, columns=found.columns)
+    if columnwise:
+        mode, reason = "columns", f"{reason}: {found.why}"
     if slow:
         note_layer(ctx, tx, node.name)
     write_checks(ctx, tx, node)
     tx.put_document(witnesses_path(node.name), dump_witnesses(ctx, tx, compiled, schemas))
-    if node.name not in progress.broken | {table for table, _ in ctx.set_aside}:
-        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
+    _keep(ctx, compiled, run, progress)
     changed = not node.is_table or tx.table(node.name).id != before_id
     return mode, reason, rows, changed
 
@@ -296,9 +312,19 @@ def _follow(
     progress: Progress,
 ) -> Outcome | None:
     """Bring a table up to date by its inputs' changes; None where only a full computation can tell."""
+    from gristmill.engines.kernel.kernel import engine_errors
+
     node = compiled.node
     ctx.listener(StageStarted(name=node.name, kind=node.kind, mode=found.mode, reason=reason))
-    followed = follow(ctx, tx, compiled, found, before, rules_of(ctx, node))
+    tree = tx.tree
+    try:
+        with engine_errors():
+            followed = follow(ctx, tx, compiled, found, before, rules_of(ctx, node))
+    except EngineError as error:
+        if error.code != NO_MEMORY:
+            raise
+        tx.tree = tree  # changes are held at once; a full computation is done in parts where that is too much
+        return None
     if followed is None:
         return None
     findings = (*followed.findings, *followed_share(ctx, run, tx, compiled))
@@ -307,34 +333,57 @@ def _follow(
         progress.broken.add(node.name)
     write_checks(ctx, tx, node)
     _note(tx, compiled, before.partials, clean=followed.clean)
+    _keep(ctx, compiled, run, progress)
     words = f"{reason}: +{followed.came:,} -{followed.gone:,} rows"
     return found.mode, words, tx.table(node.name).row_count, bool(followed.came or followed.gone)
 
 
+def _keep(ctx: Context, compiled: Compiled, run: str, progress: Progress) -> None:
+    """Let others take this result over, unless its rules had something to say that would be lost with that."""
+    node = compiled.node
+    said = any(
+        found.accepted or found.outcome in ("warn", "error") or found.failed_rows > found.quarantined
+        for found in progress.findings
+    )
+    if node.name not in progress.broken | {table for table, _ in ctx.set_aside} and not said:
+        progress.computed.append(entry(node, compiled.derivation.fingerprint, run))
+
+
 def _note(tx: Transaction, compiled: Compiled, partials: Mapping[str, str], *, clean: bool) -> None:
     """Write down what a table was made from, and how it and its partial results were left."""
-    name = compiled.node.name
-    output = as_computed(tx, name, partials) if compiled.node.is_table else ""
-    made = msgspec.structs.replace(compiled.derivation, partials=dict(partials), output=output, clean=clean)
+    name, output, columns = compiled.node.name, "", {}
+    if compiled.node.is_table:
+        output = as_computed(tx, name, partials)
+        columns = column_digests(tx, compiled, load_derivation(tx, name))
+    made = msgspec.structs.replace(
+        compiled.derivation, partials=dict(partials), output=output, clean=clean, columns=columns
+    )
     if tx.document(backfill_path(name)) is not None:
         tx.drop_document(backfill_path(name))
     tx.put_document(document_path(name), dump_derivation(made))
 
 
-def _compute(ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: Progress) -> int:
+def _compute(
+    ctx: Context, tx: Transaction, compiled: Compiled, run: str, progress: Progress, *, columns: Columns | None
+) -> tuple[int, bool]:
+    """Compute a table or model; return its rows, and whether only some columns were computed."""
     node = compiled.node
     if node.kind == "model":
         record = train(ctx, tx, compiled, run)
         progress.metrics[node.name] = record.metrics
         _note(tx, compiled, {}, clean=False)
-        return sum(rows for rows, _ in record.trained_on.values())
+        return sum(rows for rows, _ in record.trained_on.values()), False
     if node.kind == "predictions":
         rows = predict(ctx, tx, compiled)
         _note(tx, compiled, {}, clean=False)
-        return rows
-    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node), run)
+        return rows, False
+    computed = compute_table(ctx, tx, compiled, rules_of(ctx, node), run, columns=columns)
     progress.findings += computed.findings
     if not computed.ok:
         progress.broken.add(node.name)
     _note(tx, compiled, computed.partials, clean=computed.clean)
-    return computed.rows
+    findings = followed_share(ctx, run, tx, compiled) if computed.columnwise else ()
+    progress.findings += findings
+    if any(finding.blocks for finding in findings):
+        progress.broken.add(node.name)
+    return computed.rows, computed.columnwise

@@ -106,7 +106,10 @@ def _staged_by_pool(ctx: Context, tx: Transaction, node: Node, schema: pa.Schema
         def batches(pool: Pool) -> Iterator[pa.RecordBatch]:
             done = 0
             for number, reply in enumerate(pool.map(messages())):
-                raise_answer(msgspec.msgpack.decode(reply, type=Answer))
+                answer = msgspec.msgpack.decode(reply, type=Answer)
+                raise_answer(answer)
+                if ctx.taken is not None:
+                    ctx.taken.worked(answer.worker, answer.peak_bytes)
                 path = Path(folder) / f"{number}.out"
                 with pa.OSFile(os.fspath(path), "rb") as source:
                     made = pa.ipc.open_file(source).read_all()

@@ -12,34 +12,40 @@ from gristmill.errors import DataError, EngineError, GristmillError
 from gristmill.model.findings import Finding
 from gristmill.model.rules import Rule
 from gristmill.run.checking import Delivery, check_staged, replace_aside
+from gristmill.run.columnwise import Columns, staged_columns
 from gristmill.run.compiling import Compiled, declared_schema, sql_of
 from gristmill.run.context import Context
 from gristmill.run.history import history_schema, history_sql
-from gristmill.run.layout import create, evolve
+from gristmill.run.layout import ordered, prepare
 from gristmill.run.partials import drop_partials, forget_partials, stage_partials
 from gristmill.run.profiling import judged, profile
 from gristmill.run.registering import register_table
-from gristmill.run.spread import spread_query
+from gristmill.run.spread import NO_MEMORY, spread_query
 from gristmill.run.steps import staged_step
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from gristmill.algebra.delta import State
     from gristmill.store import Staged, Transaction
 
-_NO_MEMORY = "GM-E002"
 _PASSES = 8
 """In how many passes a table is computed that did not fit at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What computing a table gave: rows, what rules found, and fingerprints of the partial results beside it."""
+    """What computing a table gave.
+
+    Args:
+        rows: rows of the table.
+        findings: what rules found.
+        partials: fingerprints of the partial results beside it.
+        columnwise: whether only columns that changed were computed.
+    """
 
     rows: int
     findings: tuple[Finding, ...]
     partials: Mapping[str, str] = field(default_factory=dict)
+    columnwise: bool = False
 
     @property
     def ok(self) -> bool:
@@ -53,18 +59,37 @@ class Computed:
         return not any(found.failed_rows > found.quarantined for found in on_rows)
 
 
-def compute_table(ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequence[Rule], run: str) -> Computed:
+def compute_table(
+    ctx: Context,
+    tx: Transaction,
+    compiled: Compiled,
+    rules: Sequence[Rule],
+    run: str,
+    *,
+    columns: Columns | None = None,
+) -> Computed:
     """Compute a table from its inputs as they are in ``tx``, check it, and write it there.
+
+    Args:
+        ctx: the run.
+        tx: the inputs, and where the table is written.
+        compiled: its definition.
+        rules: its rules.
+        run: the run's branch.
+        columns: the columns to compute where the others stay; all are where that turns out not to be possible.
 
     Raises DataError where key or schema do not hold, DefinitionError where user code fails.
     """
     node = compiled.node
-    if node.kind == "step":
+    some = staged_columns(ctx, tx, compiled, columns) if columns is not None else None
+    if some is not None:
+        staged, partials = some
+    elif node.kind == "step":
         schema = declared_schema(node)
         assert schema is not None
         prepare(tx, node, schema)
         staged = staged_step(ctx, tx, node)
-        partials: dict[str, str] = {}
+        partials = {}
     else:
         staged, partials = _staged_query(ctx, tx, compiled)
     read = max((tx.table(name).row_count for name in node.reads), default=0)
@@ -72,7 +97,7 @@ def compute_table(ctx: Context, tx: Transaction, compiled: Compiled, rules: Sequ
     checked = check_staged(ctx, tx, node, staged, rules=rules, run=run, delivery=Delivery(found=odd))
     tx.replace(node.name, checked.staged)
     replace_aside(tx, node.name, checked.aside)
-    return Computed(checked.staged.row_count, checked.findings, partials)
+    return Computed(checked.staged.row_count, checked.findings, partials, columnwise=some is not None)
 
 
 def register_inputs(ctx: Context, tx: Transaction, node: Node) -> None:
@@ -99,7 +124,7 @@ def _staged_query(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[St
         return _staged_at_once(ctx, tx, compiled)
     except EngineError as error:
         tx.tree = tree
-        if error.code != _NO_MEMORY or (made := by_pieces(_PASSES)) is None:
+        if error.code != NO_MEMORY or (made := by_pieces(_PASSES)) is None:
             raise
         return made
 
@@ -154,12 +179,6 @@ def _staged_at_once(ctx: Context, tx: Transaction, compiled: Compiled) -> tuple[
         forget_partials(ctx, node.name, begun)
 
 
-def ordered(node: Node, sql: str) -> str:
-    """Return a SELECT whose rows come in the order in which the table's files are to be."""
-    order = ", ".join(f'"{name}"' for name in node.cluster_by)
-    return f"SELECT * FROM ({sql}) ORDER BY {order}" if order else sql
-
-
 def _partials_and_sql(ctx: Context, compiled: Compiled) -> tuple[tuple[State, ...], str]:
     """Return the partial results that changes will be added to, and SQL that makes the table from them."""
     from gristmill.algebra import stateful
@@ -169,11 +188,3 @@ def _partials_and_sql(ctx: Context, compiled: Compiled) -> tuple[tuple[State, ..
         if states:
             return states, ctx.kernel.text(made)
     return (), sql_of(ctx, compiled)
-
-
-def prepare(tx: Transaction, node: Node, schema: pa.Schema) -> None:
-    """Create the table, or bring its schema, key and partitions in line with the definition."""
-    if node.name not in tx:
-        create(tx, node, schema, kind="derived")
-    else:
-        evolve(tx, node, schema)

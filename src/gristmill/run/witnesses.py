@@ -94,7 +94,11 @@ def dump_witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mappin
 def _witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mapping[str, pa.Schema]) -> Witnesses:
     node = compiled.node
     if compiled.sql is not None:
-        return _of_sql(ctx, compiled, schemas)
+        translated = _of_expression(ctx, compiled) if compiled.expression is not None else None
+        if translated is not None and _names_rows(translated):
+            return translated
+        found = _of_sql(ctx, compiled, schemas)
+        return found if translated is None or _names_rows(found) else translated
     if compiled.expression is not None:
         return _of_expression(ctx, compiled)
     if node.kind == "history":
@@ -111,6 +115,11 @@ def _witnesses(ctx: Context, view: View, compiled: Compiled, schemas: Mapping[st
             inputs={**{name: (Way(kind="global", why="it is trained on all rows"),) for name in node.reads}, **held},
         )
     return _of_step(ctx, view, node)
+
+
+def _names_rows(found: Witnesses) -> bool:
+    """Whether rows of every input can be named, and none is read whole."""
+    return all(way.kind != "whole" for ways in found.inputs.values() for way in ways)
 
 
 def _of_expression(ctx: Context, compiled: Compiled) -> Witnesses:

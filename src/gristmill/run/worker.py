@@ -16,6 +16,7 @@ from gristmill.engines.protocol import error_of
 from gristmill.errors import DefinitionError, GristmillError
 from gristmill.run.compiling import declared_schema
 from gristmill.run.frames import as_arrow, as_frame, call
+from gristmill.run.records import peak_memory_bytes, this_process
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -28,9 +29,11 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Rows written, or the parts of the error that ended the task."""
+    """Rows written, and the largest memory of the worker; or the parts of the error that ended the task."""
 
     rows: int = 0
+    peak_bytes: int = 0
+    worker: str = ""
     error: dict[str, object] | None = None
     kind: str = ""
 
@@ -67,7 +70,7 @@ def answer(graph: Graph, message: bytes) -> bytes:
     """Answer one message: a task in, rows or an error out."""
     task = msgspec.msgpack.decode(message, type=Task)
     try:
-        made = Answer(rows=work(graph, task))
+        made = Answer(rows=work(graph, task), peak_bytes=peak_memory_bytes(), worker=this_process())
     except GristmillError as error:
         made = Answer(error=error.as_dict(), kind=type(error).__name__)
     return msgspec.msgpack.encode(made)

@@ -17,6 +17,7 @@ from pyroaring import BitMap
 
 from gristmill.errors import DataError
 from gristmill.model.schema import Field, Schema
+from gristmill.store.bitmaps import bitmap
 from gristmill.store.datafiles import Written
 from gristmill.store.edits import Place, refuse_known, refuse_repeats, value_range
 from gristmill.store.held import FewKeys, one_array, write_rows
@@ -139,7 +140,7 @@ def _by_value(
         raise _not_there(name, [f.name for f in fields], shown, int((asked.counts() - got).sum()))
     dead: dict[int, BitMap] = {}
     for file in np.unique(once[1][taken]):
-        dead[int(file)] = BitMap(once[2][taken & (once[1] == file)].astype(np.uint32))
+        dead[int(file)] = bitmap(once[2][taken & (once[1] == file)])
     return dead
 
 

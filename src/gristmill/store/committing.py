@@ -41,14 +41,15 @@ def commit(tx: Transaction, guard: Guard | None) -> str:
         attempt += 1
         with ExitStack() as held:
             mine = tx.owns_branch
-            crowded = attempt > PATIENCE if guard is not None else attempt > 1 or store.head(tx.branch) != tx.base
+            ref = store.head(tx.branch)
+            crowded = attempt > PATIENCE if guard is not None else attempt > 1 or ref != tx.base
             if crowded and not mine:
                 mine = True
                 held.enter_context(locked(lock))
+                ref = store.head(tx.branch)
             done = earlier(tx)
             if done is not None:
                 return done.hex()
-            ref = store.head(tx.branch)
             head = ref if ref is not None else _start(tx)
             moved = rebase(tx, head)
             if guard is not None:

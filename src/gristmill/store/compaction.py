@@ -9,7 +9,7 @@ and if it fails the commit goes on without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -61,12 +61,12 @@ def tier_of(file: DataFile) -> int | None:
     return tier if tier < TIERS else None
 
 
-def choose(near: Sequence[DataFile], written: int) -> list[DataFile]:
-    """Return the files that a commit of ``written`` bytes should make one, or none.
+def choose(near: Sequence[DataFile], written: Callable[[], int]) -> list[DataFile]:
+    """Return the files that a commit should make one, or none.
 
     Args:
         near: the table's newest files, which are those that can be small.
-        written: bytes that the commit added to the table.
+        written: how many bytes the commit added to the table; asked only where files have dead rows.
     """
     tiers: dict[tuple[int, Group], list[DataFile]] = {}
     for file in near:
@@ -77,8 +77,8 @@ def choose(near: Sequence[DataFile], written: int) -> list[DataFile]:
         chosen = _within(tiers[place], BYTES)
         if len(chosen) >= TIER:
             return chosen
-    budget = min(BYTES, max(FREE_BYTES, AMPLIFY * written))
-    poor = _within([file for file in near if file.dead * DEAD >= file.rows], budget)
+    dying = [file for file in near if file.dead * DEAD >= file.rows]
+    poor = _within(dying, min(BYTES, max(FREE_BYTES, AMPLIFY * written()))) if dying else []
     return [file for file in poor if group_of(file) == group_of(poor[0])]
 
 
@@ -137,10 +137,14 @@ def _failures() -> tuple[type[Exception], ...]:
 
 def _step(tx: Transaction, state: TableObject, before: Oid | None) -> tuple[TableObject | None, list[Written]]:
     near = near_files(tx.pending.get, state)
-    known: set[int] = set()
-    if before is not None:
-        known = {file.first_row_id for file in near_files(tx.pending.get, table_object(tx.pending.get, before))}
-    chosen = choose(near, sum(file.size for file in near if file.first_row_id not in known))
+
+    def written() -> int:
+        known: set[int] = set()
+        if before is not None:
+            known = {file.first_row_id for file in near_files(tx.pending.get, table_object(tx.pending.get, before))}
+        return sum(file.size for file in near if file.first_row_id not in known)
+
+    chosen = choose(near, written)
     if not chosen:
         return None, []
     return merge_files(tx, state, chosen)

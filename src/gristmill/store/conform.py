@@ -69,6 +69,11 @@ def cast_column(column: pa.Array, target: pa.DataType, name: str, table: str) ->
 def _cast(column: pa.Array, target: pa.DataType) -> pa.Array:
     if isinstance(column.type, pa.BaseExtensionType) and not isinstance(target, pa.BaseExtensionType):
         column = column.storage
+    if pa.types.is_run_end_encoded(column.type):
+        column = pc.run_end_decode(column)
+    if pa.types.is_list_view(column.type) or pa.types.is_large_list_view(column.type):
+        # Arrow's own cast leaves offsets that it then calls too short.
+        return pa.array(column.to_pylist(), target)
     if isinstance(target, pa.UuidType):
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             plain = pc.replace_substring(column, "-", "")
@@ -89,10 +94,17 @@ def _misfits(column: pa.Array, target: pa.DataType) -> list[str]:
         try:
             _cast(value, target)
         except pa.ArrowException:
-            found.append(f"row {index + 1}: {value[0].as_py()!r}")
+            found.append(f"row {index + 1}: {_shown(value)}")
         if len(found) == 3:
             break
     return found
+
+
+def _shown(value: pa.Array) -> str:
+    try:
+        return repr(value[0].as_py())
+    except (OverflowError, ValueError):  # a moment that Python has no date for
+        return str(value.cast(pa.int64())[0].as_py())
 
 
 def _null_error(batch: pa.RecordBatch, column: pa.Array, name: str, table: str) -> DataError:

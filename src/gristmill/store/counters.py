@@ -79,13 +79,17 @@ class Counters:
 
     @contextmanager
     def new_lineage(self, lineage: str) -> Iterator[Allocate]:
-        """Yield what gives ids to the fields of a lineage that nobody else knows yet, all in one transaction.
+        """Yield what gives ids to the fields of a lineage that is new on this branch, all in one transaction.
 
-        The first block of row ids and of sequence numbers is reserved along with them.
+        The first block of row ids and of sequence numbers is reserved along with them, where no other branch has it.
         """
         with self._catalog.write(lasting=False) as db:
-            db.executemany("insert into counters values(?, ?, ?)", [(lineage, name, BLOCK) for name in _ROWS])
+            known = db.execute("select 1 from counters where lineage = ?", (lineage,)).fetchone()
+            if known is None:
+                db.executemany("insert into counters values(?, ?, ?)", [(lineage, name, BLOCK) for name in _ROWS])
             yield lambda parent, name, type_: _field_id(db, lineage, parent, name, type_, frozenset())
+        if known is not None:
+            return
         with self._lock:
             self._blocks |= {(os.getpid(), lineage, name): (0, BLOCK) for name in _ROWS}
 

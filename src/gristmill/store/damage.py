@@ -1,12 +1,13 @@
-"""Tell damaged data files from other errors of the engine, so that a reader learns which file and what to do."""
+"""What to say where the disk fails: damaged data files told from other errors of the engine, and disks that refuse."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from gristmill.errors import Corrupt
+from gristmill.errors import Corrupt, EngineError, GristmillError, UsageError
 
 _FILE = re.compile(r"[^\s'\"]*[0-9a-f]{64}-[0-9a-f]{16}\.parquet")
 _MISSING = re.compile(r"No files found|No such file|Cannot open file")
@@ -37,13 +38,43 @@ def damage(error: Exception) -> Corrupt | None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise Corrupt where the engine finds a data file damaged or missing."""
+    """Raise Corrupt where the engine finds a data file damaged or missing, UsageError where a condition does not suit.
+
+    What is read is the store's own query, so that only the condition can compare what cannot be compared.
+    """
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        found = damage(error)
+        found: GristmillError | None = damage(error)
+        if found is None and isinstance(error, duckdb.ConversionException | duckdb.BinderException):
+            words = str(error).splitlines()[0].partition(": ")[2]
+            found = UsageError(
+                f"the condition does not suit its columns: {words}",
+                code="GM-U020",
+                hint="compare a column with a value of its own type",
+            )
         if found is None:
             raise
         raise found from error
+
+
+def disk_error(error: Exception, path: Path) -> EngineError:
+    """Return what to raise when the disk fails."""
+    return EngineError(
+        f"a file could not be written: {getattr(error, 'strerror', None) or error}",
+        code="GM-E011",
+        where=str(path),
+        hint="free some space, or check the permissions, and try again",
+        retryable=True,
+    )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise a clear error where the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error

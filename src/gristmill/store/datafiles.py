@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import blake3
 import msgspec
 
-from gristmill.errors import DataError, EngineError
+from gristmill.errors import DataError
 from gristmill.model.partitions import Part
 from gristmill.model.schema import (
     ROW_ID,
@@ -28,6 +29,7 @@ from gristmill.model.schema import (
     widens,
 )
 from gristmill.store import inline
+from gristmill.store.damage import disk_error
 from gristmill.store.floats import Floats
 from gristmill.store.kept import WRITTEN_ROWS, keep_written
 from gristmill.store.leases import lease
@@ -190,20 +192,10 @@ def write_batches(
     except OSError as error:
         raise disk_error(error, path) from error
     finally:
-        if writer is not None:
-            writer.close()
-        path.unlink(missing_ok=True)
-
-
-def disk_error(error: Exception, path: Path) -> EngineError:
-    """Return what to raise when the disk fails."""
-    return EngineError(
-        f"a file could not be written: {getattr(error, 'strerror', None) or error}",
-        code="GM-E011",
-        where=str(path),
-        hint="free some space, or check the permissions, and try again",
-        retryable=True,
-    )
+        with suppress(OSError):
+            if writer is not None:
+                writer.close()
+            path.unlink(missing_ok=True)
 
 
 def _file_fields(schema: Schema, ids: bool) -> tuple[Field, ...]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from gristmill.store.held import Few
 
-VERSION = 2
+VERSION = 3
 MODULUS = 1 << 128
 
 
@@ -44,23 +44,33 @@ def table_digest(catalog: Catalog, get: Get, folder: Path, state: TableObject) -
     for file in live_files(get, state):
         name = _sidecar(file, shape)
         row = catalog.one("select value from sidecars where id=? and kind='digest' and version=?", (name, VERSION))
-        if row is None:
+        value = None if row is None else _checked(name, row[0])
+        if value is None:
             missing.append((file, name))
         else:
-            total += int.from_bytes(row[0], "big")
+            total += value
         rows += file.live
     if missing:
         plan_files = tuple(scan_file(get, folder, file) for file, _ in missing)
         sums = _sums(schema.visible, plan_files)
-        with catalog.write(lasting=False) as db:
-            for file, name in missing:
-                value = sums.get(file.first_row_id, 0)
-                total += value
-                db.execute(
-                    "insert or ignore into sidecars values(?, 'digest', ?, ?)",
-                    (name, VERSION, value.to_bytes(16, "big")),
-                )
+        values = {name: sums.get(file.first_row_id, 0) for file, name in missing}
+        total += sum(values.values())
+        if not catalog.read_only:
+            kept = [(name, VERSION, _with_check(name, value)) for name, value in values.items()]
+            with catalog.write(lasting=False) as db:
+                db.executemany("insert or replace into sidecars values(?, 'digest', ?, ?)", kept)
     return digest_text(rows, total)
+
+
+def _with_check(name: bytes, value: int) -> bytes:
+    """Return a sum as it is kept: 16 bytes and 8 that tell damage, because nothing else guards it."""
+    data = value.to_bytes(16, "big")
+    return data + blake3.blake3(name + data).digest()[:8]
+
+
+def _checked(name: bytes, kept: bytes) -> int | None:
+    value = int.from_bytes(kept[:16], "big")
+    return value if _with_check(name, value) == kept else None
 
 
 def digest_text(rows: int, total: int) -> str:

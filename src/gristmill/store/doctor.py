@@ -33,6 +33,7 @@ from gristmill.store.objects import (
     Vector,
 )
 from gristmill.store.places import FOLDERS
+from gristmill.store.units import unit_of
 
 if TYPE_CHECKING:
     from gristmill.store.store import Store
@@ -84,6 +85,17 @@ def examine(store: Store, *, deep: bool, repair: bool, copies: Sequence[Path]) -
     return _Look(store, deep=deep, repair=repair, copies=copies).all()
 
 
+_NUMBERS = {
+    "row": "row ids",
+    "sequence": "sequence numbers",
+    "field": "field ids",
+    "spec": "numbers of partition specs",
+    "partition": "ids of partition fields",
+    "unit": "numbers of units",
+}
+"""What each counter gives out."""
+
+
 class _Look:
     """One look at a store."""
 
@@ -96,7 +108,7 @@ class _Look:
         self.objects: dict[Oid, bool] = {}
         self.paths: dict[str, str] = {}
         self.size = 0
-        self.top: dict[str, int] = {}
+        self.top: dict[tuple[str, str], int] = {}
 
     def all(self) -> Diagnosis:
         self._folders()
@@ -105,6 +117,7 @@ class _Look:
                 "select kind, name, target from refs order by kind, name"
             ):
                 self._ref(str(kind), str(name), bytes(target))
+            self._reflog()
             self._counters()
             self._loose()
         return Diagnosis(tuple(self.damages), len(self.objects), len(self.paths), self.size)
@@ -188,6 +201,8 @@ class _Look:
             if isinstance(value, MapNode) and space == "contents":
                 for path, entry in value.entries.items():
                     self._file(content_path(entry[8:].hex()), entry[8:], int.from_bytes(entry[:8], "big"), path, place)
+            if isinstance(value, MapNode) and space == "units":
+                self._units(value)
             names = {entry: name for name, entry in value.entries.items()} if isinstance(value, MapNode) else {}
             for child, role_below in below(value, space):
                 shown = f"{space[:-1]} `{names[child]}` of {place}" if child in names else place
@@ -249,8 +264,19 @@ class _Look:
                 dead |= BitMap.deserialize(value.positions) if isinstance(value, Vector) else BitMap()
             if len(dead) != file.dead or (dead and dead.max() >= file.rows):
                 self._note("table", oid.hex(), f"the dead rows of file {file.first_row_id} do not add up", lost=place)
-            end = file.first_row_id + file.rows
-            self.top[state.uuid] = max(self.top.get(state.uuid, 0), end)
+            self._used(state.uuid, "row", file.first_row_id + file.rows)
+            self._used(state.uuid, "sequence", file.sequence + 1)
+        self._used(state.uuid, "field", 1 + max((last for _, last in state.used), default=0))
+        for spec in state.specs:
+            self._used(state.uuid, "spec", spec.id + 1)
+            self._used(state.uuid, "partition", 1 + max(field.id for field in spec.fields))
+
+    def _used(self, lineage: str, name: str, end: int) -> None:
+        self.top[lineage, name] = max(self.top.get((lineage, name), 0), end)
+
+    def _units(self, node: MapNode) -> None:
+        for key, value in node.entries.items():
+            self._used(f"source:{key.partition(chr(0))[0]}", "unit", unit_of(value).number)
 
     # -- files --------------------------------------------------------------------------------------
 
@@ -307,18 +333,34 @@ class _Look:
     # -- the rest -----------------------------------------------------------------------------------
 
     def _counters(self) -> None:
-        for lineage, end in sorted(self.top.items()):
-            row = self.store.catalog.one("select next from counters where lineage = ? and name = 'row'", (lineage,))
-            if row is not None and int(row[0]) >= end:
+        """Find numbers that are in use and would be given out again, as with the catalog of an old copy."""
+        for (lineage, name), end in sorted(self.top.items()):
+            row = self.store.catalog.one("select next from counters where lineage = ? and name = ?", (lineage, name))
+            if (row is None and name == "unit") or (row is not None and int(row[0]) >= end):
                 continue
             if self.repair:
                 with self.store.catalog.write() as db:
                     db.execute(
-                        "insert into counters values(?, 'row', ?) on conflict do update set next = excluded.next",
-                        (lineage, end),
+                        "insert into counters values(?, ?, ?) on conflict do update set next = excluded.next",
+                        (lineage, name, end),
                     )
-            message = f"row ids up to {end} are in use and would be given out again"
+            message = f"{_NUMBERS[name]} below {end} are in use and would be given out again"
             self._note("counter", lineage, message, hint="run it with --repair", repaired=self.repair)
+
+    def _reflog(self) -> None:
+        """Find refs that do not point where they were moved to last."""
+        for kind, name, after, target in self.store.catalog.rows(
+            "select l.kind, l.name, l.after, r.target from reflog l left join refs r on r.kind = l.kind and"
+            " r.name = l.name where l.seq in (select max(seq) from reflog group by kind, name)"
+            " and r.target is not l.after order by l.kind, l.name"
+        ):
+            if after is None:
+                message, hint = "is there, and its log says that it was deleted", "look at what it holds, or delete it"
+            elif target is None:
+                message, hint = "is gone", f"gristmill {kind} {name} --at {after.hex()[:12]}"
+            else:
+                message, hint = "is not where it was moved to last", f"its log says {after.hex()[:12]}"
+            self._note("ref", str(name), f"{kind} `{name}` {message}", hint=hint)
 
     def _loose(self) -> None:
         alive = live_leases(self.store.path)

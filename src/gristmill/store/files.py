@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ import blake3
 import msgspec
 
 from gristmill.errors import Corrupt, UsageError
-from gristmill.store.datafiles import Output, disk_error
+from gristmill.store.damage import disk_error, writing
+from gristmill.store.datafiles import Output
 from gristmill.store.view import FilesState, pack_entry
 
 if TYPE_CHECKING:
@@ -93,7 +95,8 @@ def put_file(out: Output, path: Path) -> bytes:
     except OSError as error:
         raise disk_error(error, path) from error
     finally:
-        copy.unlink(missing_ok=True)
+        with suppress(OSError):
+            copy.unlink(missing_ok=True)
     return pack_entry(digest, size)
 
 
@@ -111,12 +114,14 @@ def checkout(store: Path, state: FilesState, folder: Path, *, link: bool = False
         target = folder / path
         if not target.resolve().is_relative_to(folder.resolve()):
             raise Corrupt(f"a stored path leads out of the folder: {path!r}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            target.unlink(missing_ok=True)
-            _give(source, target, link)
-        except FileNotFoundError:
-            raise Corrupt(f"the content of `{path}` is missing", where=str(source), hint="gristmill doctor") from None
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.unlink(missing_ok=True)
+                _give(source, target, link)
+            except FileNotFoundError:
+                missing = f"the content of `{path}` is missing"
+                raise Corrupt(missing, where=str(source), hint="gristmill doctor") from None
         if target.stat().st_size != size:
             raise Corrupt(f"the content of `{path}` is damaged", where=str(source), hint="gristmill doctor")
 

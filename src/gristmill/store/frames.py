@@ -96,7 +96,7 @@ def _decoded(file: ScanFile, names: tuple[str, ...]) -> pa.Table:
 
     if file.inline is not None:
         stream = file.inline
-        whole = kept.get(stream, lambda: pa.ipc.open_stream(stream).read_all())
+        whole = kept.get(stream, lambda: pa.ipc.open_stream(stream).read_all(), len(stream))
         return whole.select(list(names)) if names else _bare(file)
     return kept.get((file.path, names), lambda: _read(file, names)) if names else _bare(file)
 

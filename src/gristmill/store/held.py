@@ -17,6 +17,7 @@ from pyroaring import BitMap
 
 from gristmill.model.schema import Field, Schema
 from gristmill.store import inline
+from gristmill.store.bitmaps import bitmap
 from gristmill.store.datafiles import IDENTITY, Written, write_inline
 from gristmill.store.edits import Place
 from gristmill.store.keyindex import Asked, Found, Held, Ints, differs, field_columns, find
@@ -290,7 +291,7 @@ def _swap(live: Live, rows: Few, place: Place, what: tuple[Ints, npt.NDArray[np.
     written = write_rows(place, rows.rows.take(pa.array(chosen)), ids[chosen])
     dead: dict[int, BitMap] = {}
     for key in np.unique(live.file[gone]):
-        dead[int(key)] = BitMap(live.position[gone & (live.file == key)].astype(np.uint32))
+        dead[int(key)] = bitmap(live.position[gone & (live.file == key)])
     return Edit(added=place.entries(written), dead=dead)
 
 

@@ -14,6 +14,7 @@ from pyroaring import BitMap, BitMap64
 
 from gristmill.model.scan import ScanFile
 from gristmill.model.schema import ROW_ID, ROW_SEQUENCE
+from gristmill.store.bitmaps import bitmap, bitmap64
 from gristmill.store.differing import differing_files
 from gristmill.store.maps import Get
 from gristmill.store.objects import DataFile, TableObject
@@ -80,9 +81,9 @@ def without_moved(
     left: Rows, right: Rows, ids_left: Identities, ids_right: Identities
 ) -> tuple[Rows, Rows, Identities, Identities]:
     """Leave out rows that only changed their place: same id, same sequence number on both sides."""
-    before, after = pairs(ids_left), pairs(ids_right)
-    if not len(np.intersect1d(before["sequence"], after["sequence"])):
+    if not _sequences(ids_left) & _sequences(ids_right):
         return left, right, ids_left, ids_right
+    before, after = pairs(ids_left), pairs(ids_right)
     same, one, other = np.intersect1d(before["id"], after["id"], assume_unique=True, return_indices=True)
     same = same[before["sequence"][one] == after["sequence"][other]]
     if not len(same):
@@ -90,6 +91,15 @@ def without_moved(
     kept_left, ids_left = _without_ids(left, ids_left, same)
     kept_right, ids_right = _without_ids(right, ids_right, same)
     return kept_left, kept_right, ids_left, ids_right
+
+
+def _sequences(ids: Identities) -> set[int]:
+    """Return the sequence numbers of these rows; there are few, and mostly one in a file."""
+    found: set[int] = set()
+    for _, _, sequences in ids.values():
+        low, high = int(sequences.min()), int(sequences.max())
+        found |= {low, high} if high - low <= 1 else set(np.unique(sequences).tolist())
+    return found
 
 
 def _without_ids(rows: Rows, ids: Identities, gone: np.ndarray) -> tuple[Rows, Identities]:
@@ -126,7 +136,7 @@ def _staying(
     for key, part in ids.items():
         stay = ~leaves(part)
         if stay.any():
-            kept[key] = (rows[key][0], BitMap(part[0][stay].astype(np.uint32)))
+            kept[key] = (rows[key][0], bitmap(part[0][stay]))
             kept_ids[key] = (part[0][stay], part[1][stay], part[2][stay])
     return kept, kept_ids
 
@@ -136,7 +146,7 @@ def row_ids(ids: Identities) -> BitMap64:
     parts: Iterable[np.ndarray] = (part[1] for part in ids.values())
     found = BitMap64()
     for part in parts:
-        found |= BitMap64(part.astype(np.uint64))
+        found |= bitmap64(part)
     return found
 
 

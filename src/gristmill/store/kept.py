@@ -39,9 +39,9 @@ class _Kept:
             self._held.move_to_end(key)
             return held[0]
 
-    def put(self, key: object, table: pa.Table) -> None:
-        """Keep a table."""
-        size = table.nbytes + 512
+    def put(self, key: object, table: pa.Table, size: int | None = None) -> None:
+        """Keep a table; ``size`` is how many bytes it holds, where that is known (asking costs as much as a row)."""
+        size = (table.nbytes if size is None else size) + 512
         with self._lock:
             if key not in self._held:
                 self._held[key] = (table, size)
@@ -49,12 +49,12 @@ class _Kept:
             while self._size > KEPT and len(self._held) > 1:
                 self._size -= self._held.popitem(last=False)[1][1]
 
-    def get(self, key: object, make: Callable[[], pa.Table]) -> pa.Table:
+    def get(self, key: object, make: Callable[[], pa.Table], size: int | None = None) -> pa.Table:
         """Return a table, made where it is not here."""
         found = self.find(key)
         if found is None:
             found = make()
-            self.put(key, found)
+            self.put(key, found, size)
         return found
 
 

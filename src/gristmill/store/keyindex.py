@@ -20,6 +20,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from gristmill.model.schema import ROW_ID, Field, type_text
+from gristmill.store.bitmaps import bitmap
 from gristmill.store.kept import written
 from gristmill.store.maps import Get
 from gristmill.store.objects import INLINE, DataFile, Oid, Rows
@@ -55,7 +56,7 @@ class Found:
         """Return the positions by file."""
         found: dict[int, BitMap] = {}
         for key in np.unique(self.file):
-            found[int(key)] = BitMap(self.position[self.file == key].astype(np.uint32))
+            found[int(key)] = bitmap(self.position[self.file == key])
         return found
 
     def __len__(self) -> int:

@@ -8,25 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gristmill.errors import Conflict, NotFound, Stale, did_you_mean
 from gristmill.model.guard import Guard
-from gristmill.model.names import check_branch_name
-from gristmill.model.predicates import Compare
-from gristmill.model.units import ORIGIN_UNIT, Unit
+from gristmill.model.names import check_branch_name, is_system_table
 from gristmill.store import history
-from gristmill.store.maps import map_get, map_items
+from gristmill.store.maps import map_get
 from gristmill.store.objects import Oid, Tree
 from gristmill.store.rebase import SPACES, combined, rebase_on, tree_changes
 from gristmill.store.tables import same_content, table_object
 from gristmill.store.transaction import Transaction
+from gristmill.store.units import land_once, undone_unit
 
 if TYPE_CHECKING:
     from gristmill.store.store import Store
-
-_UNIT = msgspec.msgpack.Decoder(Unit)
-_UNITS = msgspec.msgpack.Encoder(order="sorted")
 
 
 def publish(
@@ -76,7 +70,7 @@ def merge(store: Store, source: str, *, into: str, message: str | None, guard: G
         tx.base_tree = _common_tree(tx, bases)
         tx.tree = store.tree_of(theirs)
         tx.base = None
-    _land_once(tx, store.tree_of(head))
+    land_once(tx, store.tree_of(head))
     _leave_derived(tx, store.tree_of(head))
     return _conflicting(tx, guard, what)
 
@@ -105,38 +99,6 @@ def _common_tree(tx: Transaction, bases: list[Oid]) -> Tree:
     return tree
 
 
-def _land_once(tx: Transaction, head: Tree) -> None:
-    """Leave out of a merge the rows of units that both sides have landed: ours are there already.
-
-    Raises:
-        Conflict: the two sides gave one number to different units, so that rows cannot be told apart.
-    """
-    from gristmill.store.writing import delete_where
-
-    get = tx.pending.get
-    base = dict(map_items(get, tx.base_tree.units))
-    ours = {key: value for key, value in map_items(get, head.units) if base.get(key) != value}
-    theirs = {key: value for key, value in map_items(get, tx.tree.units) if base.get(key) != value}
-    numbers = {(key.split("\0")[0], _UNIT.decode(value).number): key for key, value in ours.items()}
-    for key, value in theirs.items():
-        source, unit = key.split("\0")[0], _UNIT.decode(value)
-        taken = numbers.get((source, unit.number))
-        if taken is not None and taken != key:
-            raise Conflict(
-                f"both sides have landed a unit number {unit.number} of `{source}`",
-                code="GM-S014",
-                examples=[taken.replace("\0", "/"), key.replace("\0", "/")],
-                hint="restore the source on one side, merge, and land it again there",
-            )
-        if key not in ours or _UNIT.decode(ours[key]).digest != unit.digest:
-            continue
-        if key not in base and source in tx and ORIGIN_UNIT in {f.name for f in tx.schema_of(source).fields}:
-            delete_where(tx, source, Compare(ORIGIN_UNIT, "=", unit.number))
-            tx.whole.discard(source)
-            tx.edited.discard(source)
-        tx.put_entries("units", {key: ours[key]})
-
-
 DERIVED = "derived"
 """The value of a table's property ``kind`` that says that it is computed from others."""
 DERIVATION = "derived/{}.json"
@@ -145,7 +107,7 @@ DERIVATION = "derived/{}.json"
 MODEL = "models/{}.json"
 """Where what is noted about a model's files lies."""
 
-NOTES = ("checks/", "derived/", "history/", "lineage/", "models/")
+NOTES = ("backfills/", "checks/", "derived/", "history/", "lineage/", "models/")
 """Documents that go with what was computed, and are written anew with it."""
 
 
@@ -178,12 +140,15 @@ def cherry_pick(store: Store, ref: str, *, on: str) -> str:
     value = store.commit_object(picked)
     if not value.parents:
         raise Conflict("the first commit cannot be picked", code="GM-S014")
-    if store.head(on) is None:
+    head = store.head(on)
+    if head is None:
         raise NotFound(f"there is no branch `{on}`", hint=did_you_mean(on, sorted(store.branches())))
     meta = {"picked_from": picked.hex()}
     tx = _laid_on(store, on, value.parents[0], store.tree_of(picked), value.message, meta)
     tx.merges = True
     tx.base = None
+    land_once(tx, store.tree_of(head))
+    _leave_derived(tx, store.tree_of(head))
     return _conflicting(tx, None, f"`{on}` has changed what {picked.hex()[:12]} changes")
 
 
@@ -209,6 +174,7 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
     notes = {**(meta or {}), "reverts": undone.hex()}
     tx = store.begin(on, message=message or f"revert {undone.hex()[:12]}: {value.message}", meta=notes)
     tx.undoes = (undone,)
+    left: list[str] = []
     changed = tree_changes(tx.pending.get, store.tree_of(value.parents[0]), store.tree_of(undone))
     clashes = []
     for space in SPACES:
@@ -216,11 +182,13 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
         for key, (before, after) in changed[space].items():
             now = map_get(tx.pending.get, getattr(tx.tree, space), key)
             if space == "units":
-                back[key] = _held(before, after, now)
+                back[key] = undone_unit(before, after, now)
             elif now == after or (space == "tables" and _same_table(tx, now, after)):
                 back[key] = before
             elif now == before:
                 continue
+            elif _computed(tx, space, key, now):
+                left += [key] if space == "tables" and not is_system_table(key) else []
             elif space == "tables" and (undone_rows := _undone_rows(tx, key, before, after, now)) is not None:
                 back[key] = undone_rows
             else:
@@ -234,7 +202,25 @@ def revert(store: Store, commit_ref: str, *, on: str, message: str | None, meta:
             examples=clashes,
             hint=f"restore {undone.hex()[:12]}~1 for these tables, or revert the later commits first",
         )
+    if left:
+        tx.meta["left"] = ", ".join(left)
     return tx.commit()
+
+
+def _computed(tx: Transaction, space: str, key: str, now: Oid | None) -> bool:
+    """Whether something is computed from what is undone, and computed again by the next run.
+
+    Such a table stays as it is where it has been computed again since: its inputs differ now, and it is stale.
+    """
+    if space == "documents":
+        return key.startswith(NOTES)
+    if space == "files":
+        return tx.document(MODEL.format(key)) is not None
+    if space != "tables" or now is None:
+        return False
+    of = key.partition(".")[2] if is_system_table(key) else key
+    oid = map_get(tx.pending.get, tx.tree.tables, of) or now
+    return any(table_object(tx.pending.get, each).properties.get("kind") == DERIVED for each in (now, oid))
 
 
 def _same_table(tx: Transaction, left: Oid | None, right: Oid | None) -> bool:
@@ -257,15 +243,6 @@ def _undone_rows(tx: Transaction, name: str, before: Oid | None, after: Oid | No
         tx.merges = False
 
 
-def _held(before: bytes | None, after: bytes | None, now: bytes | None) -> bytes | None:
-    """Return what becomes of a unit when the commit that landed it is undone."""
-    if after is None:
-        return before if now is None else now
-    if now is None:
-        return None
-    return _UNITS.encode(msgspec.structs.replace(_UNIT.decode(now), state="held"))
-
-
 def restore(store: Store, ref: str, *, on: str, tables: list[str] | None) -> str:
     """See `gristmill.store.Store.restore`."""
     oid = history.resolve(store, ref)
@@ -281,7 +258,7 @@ def restore(store: Store, ref: str, *, on: str, tables: list[str] | None) -> str
         changed = {space: {k: v for k, v in changed[space].items() if _of(space, k, keep)} for space in SPACES}
     for space in SPACES:
         back = {
-            key: _held(after, now, now) if space == "units" and now is not None else after
+            key: undone_unit(after, now, now) if space == "units" and now is not None else after
             for key, (now, after) in changed[space].items()
         }
         tx.whole |= set(back) if space == "tables" else set()
@@ -290,6 +267,7 @@ def restore(store: Store, ref: str, *, on: str, tables: list[str] | None) -> str
 
 
 def _of(space: str, key: str, tables: set[str]) -> bool:
+    """Whether an entry goes with one of these tables; what was set aside of a source goes with it."""
     if space == "tables":
-        return key in tables
+        return key in tables or (is_system_table(key) and key.partition(".")[2] in tables)
     return space == "units" and key.split("\0")[0] in tables

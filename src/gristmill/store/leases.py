@@ -13,6 +13,8 @@ import secrets
 import threading
 from pathlib import Path
 
+from gristmill.store.damage import writing
+
 _held: dict[Path, tuple[int, str]] = {}
 _lock = threading.Lock()
 
@@ -24,16 +26,16 @@ def lease(store: Path) -> str:
         if known is not None:
             return known[1]
         folder = store / "locks" / "leases"
-        folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            name = secrets.token_hex(4)
-            try:
-                handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            except FileExistsError:
-                continue
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            _held[store] = (handle, name)
-            return name
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            while True:
+                name = secrets.token_hex(4)
+                with contextlib.suppress(FileExistsError):
+                    handle = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                    break
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        _held[store] = (handle, name)
+        return name
 
 
 def live_leases(store: Path) -> set[str]:
@@ -47,7 +49,8 @@ def live_leases(store: Path) -> set[str]:
         if _taken(path):
             alive.add(path.name)
         else:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
     return alive
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import blake3
 
+from gristmill.store.damage import writing
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of that file; waits for whoever holds it. Also excludes other threads."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with writing(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

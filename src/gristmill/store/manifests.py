@@ -5,16 +5,19 @@ New files go to a tail of at most 32 that hangs beside the tree, so that a small
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from gristmill.store.maps import Get, Put
-from gristmill.store.objects import Child, ColumnStats, DataFile, Manifest, Oid, Scalar
+from gristmill.store.objects import Child, ColumnStats, DataFile, Manifest, Oid, Parts, Scalar
 
 FAN_OUT = 256
 TAIL = 32
+MANY = 16
+"""Of how many specs and schemas a node says which partitions are under it; of more it says nothing."""
 
-Wanted = Callable[[Mapping[int, ColumnStats], int], bool]
-"""``wanted(statistics, rows)``: whether rows under such statistics may be asked for."""
+Wanted = Callable[[DataFile | Child], bool]
+"""Whether rows of a file, or under a node, may be asked for."""
 
 
 def files_of(get: Get, root: Oid | None, wanted: Wanted | None = None) -> Iterator[DataFile]:
@@ -23,10 +26,10 @@ def files_of(get: Get, root: Oid | None, wanted: Wanted | None = None) -> Iterat
         return
     node = manifest(get, root)
     for file in node.files:
-        if wanted is None or wanted(file.stats, file.rows):
+        if wanted is None or wanted(file):
             yield file
     for child in node.children:
-        if wanted is None or wanted(child.stats, child.rows):
+        if wanted is None or wanted(child):
             yield from files_of(get, child.id, wanted)
 
 
@@ -105,6 +108,7 @@ def _leaf(put: Put, files: list[DataFile]) -> Child:
         rows=sum(file.rows for file in files),
         live=sum(file.live for file in files),
         stats=merge_stats([file.stats for file in files]),
+        parts=_merge_parts([_parts(file) for file in files]) if any(file.spec for file in files) else (),
     )
 
 
@@ -118,7 +122,37 @@ def _inner(put: Put, children: list[Child]) -> Child:
         rows=sum(child.rows for child in children),
         live=sum(child.live for child in children),
         stats=merge_stats([child.stats for child in children]),
+        parts=_merge_parts([child.parts for child in children]),
     )
+
+
+def _parts(file: DataFile) -> tuple[Parts, ...]:
+    values = tuple(value if type(value) is int else None for value in file.partition)
+    return (Parts(file.spec, file.schema, values, values),)
+
+
+def _merge_parts(sides: Sequence[tuple[Parts, ...]]) -> tuple[Parts, ...]:
+    """Return which partitions are under nodes together; nothing where nothing is known of one of them."""
+    if not all(sides):
+        return ()
+    found: dict[tuple[int, Oid], list[Parts]] = {}
+    for part in chain.from_iterable(sides):
+        found.setdefault((part.spec, part.schema), []).append(part)
+    if len(found) > MANY:
+        return ()
+    return tuple(
+        Parts(
+            *key,
+            tuple(_bound_of(values, min) for values in zip(*(part.lower for part in found[key]), strict=True)),
+            tuple(_bound_of(values, max) for values in zip(*(part.upper for part in found[key]), strict=True)),
+        )
+        for key in sorted(found)
+    )
+
+
+def _bound_of(values: Sequence[int | None], choose: Callable[[Iterator[int]], int]) -> int | None:
+    whole = [value for value in values if value is not None]
+    return choose(iter(whole)) if whole else None
 
 
 def merge_stats(parts: list[dict[int, ColumnStats]]) -> dict[int, ColumnStats]:

@@ -118,8 +118,24 @@ class SchemaObject(msgspec.Struct, frozen=True, tag="schema"):
     schema: Schema
 
 
+class Parts(msgspec.Struct, frozen=True, array_like=True):
+    """Partitions under a node, of the files written under one spec and one schema.
+
+    ``lower`` and ``upper`` hold, per field of the spec, the least and the greatest value; None where all are null or
+    not whole numbers.
+    """
+
+    spec: int
+    schema: Oid
+    lower: tuple[int | None, ...] = ()
+    upper: tuple[int | None, ...] = ()
+
+
 class Child(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A manifest node below another, with what is known of everything under it."""
+    """A manifest node below another, with what is known of everything under it.
+
+    ``parts`` is empty where nothing is known of the partitions, or where files are not divided.
+    """
 
     first: int
     id: Oid
@@ -127,6 +143,7 @@ class Child(msgspec.Struct, frozen=True, omit_defaults=True):
     rows: int
     live: int
     stats: dict[int, ColumnStats] = {}
+    parts: tuple[Parts, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, tag="manifest", omit_defaults=True):

@@ -52,6 +52,8 @@ def open_store(
 
 def _create(path: Path) -> None:
     """Make a store beside its place and move it there whole, so that nobody sees half of one."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file", code="GM-U117", hint="give the path of a folder")
     path.mkdir(parents=True, exist_ok=True)
     for name in FOLDERS:
         (path / name).mkdir(exist_ok=True)

@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from gristmill.errors import Stale
-from gristmill.model.schema import Schema
+from gristmill.model.schema import Schema, all_ids
 from gristmill.store import edits
+from gristmill.store.definitions import regained
 from gristmill.store.differing import edit_between
 from gristmill.store.maps import Get, map_diff
 from gristmill.store.objects import Oid, TableObject, Tree
 from gristmill.store.tables import (
     Edit,
     apply_edit,
+    first_token,
     key_fields,
     live_files,
     same_content,
-    same_settings,
     schema_of,
     table_object,
 )
@@ -117,9 +120,12 @@ def _rebase_table(tx: Transaction, name: str, before: Oid | None, ours: Oid | No
         return ours
     if _laid_out_anew(tx.pending.get, before, theirs) and ours is None:
         return None
-    if before is None or ours is None or theirs is None:
+    if ours is None or theirs is None:
         raise _stale(tx, [f"table {name}"])
-    base, mine, head = (table_object(tx.pending.get, oid) for oid in (before, ours, theirs))
+    mine, head = (table_object(tx.pending.get, oid) for oid in (ours, theirs))
+    if before is None and (mine.uuid != head.uuid or _defined(mine) != _defined(head)):
+        raise _stale(tx, [f"table {name}"])
+    base = _empty(head) if before is None else table_object(tx.pending.get, before)
     if tx.lays_out:
         return tx.pending.put(_laid_over(tx, base, mine, head))
     if name in tx.whole and not same_content(base, head):
@@ -132,25 +138,54 @@ def combined(tx: Transaction, name: str, base: TableObject, mine: TableObject, h
     get = tx.pending.get
     if len({base.uuid, mine.uuid, head.uuid}) > 1:
         raise _stale(tx, [f"table {name}"])
-    if base.schema != mine.schema or base.key != mine.key or not same_settings(base, mine):
-        head = _redefined(tx, name, base, mine, head)
-    elif mine.key != head.key or not _readable(get, mine, head):
-        raise _stale(tx, [f"table {name}"])
-    edit, moved = edit_between(get, base, mine), edit_between(get, base, head)
+    moved = edit_between(get, base, head)
+    found: set[int] = set()
+    if _defined(base) != _defined(mine):
+        lacked = schema_of(get, head.schema)
+        head = _redefined(tx, name, base, mine, head, wrote=bool(moved.added))
+        found = regained(tx, base, head) - set(all_ids(lacked.fields))
+    edit = edit_between(get, base, mine)
     if edit.removed or edit.dead.keys() & moved.removed or tx.merges:
         edit = _by_identity(tx, name, base, mine, head)
     else:
         for key, positions in edit.dead.items():
             if key in moved.dead and positions & moved.dead[key]:
                 raise _stale(tx, [f"rows of {name}"])
+    if edit.added and (mine.key != head.key or not _readable(get, mine, head)):
+        raise _stale(tx, [f"table {name}: rows that were written do not suit its key or its required columns"])
     if head.key and edit.added:
         _check_keys(tx, name, head, edit)
-    return apply_edit(get, tx.pending.put, head, edit)
+    state = apply_edit(get, tx.pending.put, head, edit)
+    return _with_values(tx, name, mine, state, found) if found else state
+
+
+def _with_values(tx: Transaction, name: str, mine: TableObject, state: TableObject, fields: set[int]) -> TableObject:
+    """Return a state whose rows have their values of fields that come back, also where they were moved without."""
+    from gristmill.store.definitions import OverlapError
+    from gristmill.store.threeway import moved_back
+
+    try:
+        edit = moved_back(tx, mine, state, fields)
+    except OverlapError as error:
+        raise _stale(tx, [f"{name}: {error}"]) from error
+    return apply_edit(tx.pending.get, tx.pending.put, state, edit, touched=())
+
+
+def _empty(state: TableObject) -> TableObject:
+    """Return a table as it was made, for one that was made on two branches."""
+    tokens = {field_id: first_token(state.uuid, field_id) for field_id in state.tokens}
+    return msgspec.structs.replace(state, root=None, tail=None, rows=0, files=0, tokens=tokens)
+
+
+def _defined(state: TableObject) -> tuple[object, ...]:
+    """Return everything of a table but its rows."""
+    return state.schema, state.key, state.properties, state.cluster_by, state.spec, state.specs, state.used
 
 
 def _laid_over(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
     """Return the head with its files written anew as ours are, or as it is where the files are gone."""
-    from gristmill.store.threeway import OverlapError, carried_layout
+    from gristmill.store.definitions import OverlapError
+    from gristmill.store.threeway import carried_layout
 
     try:
         edit = carried_layout(tx, base, mine, head)
@@ -160,7 +195,8 @@ def _laid_over(tx: Transaction, base: TableObject, mine: TableObject, head: Tabl
 
 
 def _by_identity(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> Edit:
-    from gristmill.store.threeway import OverlapError, combined_edit
+    from gristmill.store.definitions import OverlapError
+    from gristmill.store.threeway import combined_edit
 
     try:
         return combined_edit(tx, base, mine, head)
@@ -168,17 +204,18 @@ def _by_identity(tx: Transaction, name: str, base: TableObject, mine: TableObjec
         raise _stale(tx, [f"{name}: {error}"]) from error
 
 
-def _redefined(tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
+def _redefined(
+    tx: Transaction, name: str, base: TableObject, mine: TableObject, head: TableObject, *, wrote: bool
+) -> TableObject:
     """Return the head with the definition of both sides; rows that others wrote must satisfy it."""
-    from gristmill.store.threeway import OverlapError, combined_definition
+    from gristmill.store.definitions import OverlapError, combined_definition
 
     try:
         new = combined_definition(tx, base, mine, head)
     except OverlapError as error:
         raise _stale(tx, [f"{name}: {error}"]) from error
-    wrote = not same_content(base, head)
     if wrote and (new.key != head.key or not _readable(tx.pending.get, head, new)):
-        raise _stale(tx, [f"table {name}"])
+        raise _stale(tx, [f"table {name}: rows that were written do not suit its key or its required columns"])
     return new
 
 

@@ -145,6 +145,8 @@ def fitted(stream: pa.RecordBatchReader, schema: Schema, table: str) -> Iterator
     from gristmill.model.arrow import fields_to_arrow
     from gristmill.store.conform import check_columns, fit_batch
 
+    if not stream.schema.names and not any(batch.num_rows for batch in stream):
+        return  # no rows at all need no columns
     check_columns(stream.schema.names, schema.fields, table)
     arrow = fields_to_arrow(schema.fields)
     for batch in stream:
@@ -164,11 +166,26 @@ def to_reader(rows: object) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(rows.schema, [rows])
     if hasattr(rows, "__arrow_c_stream__"):
         return pa.RecordBatchReader.from_stream(rows)
+    if isinstance(rows, Iterator):
+        parts = (part for rows_ in rows for part in to_reader(rows_))
+        first = next(parts, None)
+        if first is None:
+            return pa.table({}).to_reader()
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], (_like(first, part) for part in parts)))
     raise UsageError(
         f"{type(rows).__name__} is not rows",
         code="GM-U113",
-        hint="give an Arrow table or stream, a pandas or Polars frame, or a SqlSource",
+        hint="give an Arrow table or stream, an iterator of Arrow batches, or a pandas, Polars or DuckDB frame",
     )
+
+
+def _like(first: pa.RecordBatch, part: pa.RecordBatch) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    try:
+        return part.select(first.schema.names).cast(first.schema)
+    except (KeyError, pa.ArrowException) as error:
+        raise DataError(f"parts of the rows have different columns: {error}", code="GM-D210") from error
 
 
 def check_required(staged: Staged, fields: tuple[Field, ...]) -> None:

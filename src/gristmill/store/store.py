@@ -258,8 +258,9 @@ class Store:
     ) -> str:
         """Undo one commit on a branch, by a new commit, and return it.
 
-        Tables that were not changed since get back the state they had before, ids and all. Units that the commit
-        landed become held, so that the next run does not land them again.
+        Tables that were not changed since get back the state they had before, ids and all; of others its rows are
+        undone. What is computed and has been computed again since stays until the next run: the commit's ``left`` in
+        ``meta`` names it. Units that the commit landed become held, so that the next run does not land them again.
 
         Raises:
             Conflict: something the commit changed has been changed again since.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from gristmill.store.manifests import TAIL, files_of, find_file, merge_stats, up
 from gristmill.store.maps import Get, Put
 from gristmill.store.objects import (
     INLINE,
+    Child,
     ColumnStats,
     DataFile,
     Manifest,
@@ -151,18 +152,17 @@ def same_settings(left: TableObject, right: TableObject) -> bool:
 
 def live_files(get: Get, state: TableObject, where: Predicate | None = None) -> Iterator[DataFile]:
     """Yield the files that may hold rows which satisfy ``where``."""
-    wanted, suits = None, None
+    wanted = None
     if where is not None:
         schema = schema_of(get, state.schema)
         fields = tuple(schema.field(name) for name in sorted(columns(where)))
+        suits = partition_test(get, state, schema, where) if state.specs else None
 
-        def wanted(stats: Mapping[int, ColumnStats], rows: int) -> bool:
-            return may_match(where, ranges(fields, stats, rows))
+        def wanted(part: DataFile | Child) -> bool:
+            return may_match(where, ranges(fields, part.stats, part.rows)) and (suits is None or suits(part))
 
-        if state.specs:
-            suits = partition_test(get, state, schema, where)
     for root in (state.root, state.tail):
-        yield from (file for file in files_of(get, root, wanted) if suits is None or suits(file))
+        yield from files_of(get, root, wanted)
 
 
 def known_ranges(get: Get, state: TableObject) -> dict[str, Range]:

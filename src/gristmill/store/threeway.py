@@ -1,4 +1,4 @@
-"""Two changes of one table put together: rows by who they are, definitions field by field.
+"""Two changes of one table put together: rows by who they are; `definitions` does the same for its fields.
 
 The layout is the head's; the other change is applied to it as a delta. Rows that the head's compaction has moved
 are found again by their identity, and rows that the other side's compaction has moved are no change at all. So a
@@ -7,16 +7,17 @@ compaction never makes a change fail and never brings a row back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 from pyroaring import BitMap
 
 from gristmill.model.scan import ScanPlan
-from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, Schema
+from gristmill.model.schema import ROW_ID, ROW_SEQUENCE, all_ids
 from gristmill.store import compute
+from gristmill.store.bitmaps import bitmap
+from gristmill.store.definitions import OverlapError
 from gristmill.store.differing import differing_files, edit_between
 from gristmill.store.identity import (
     Identities,
@@ -30,27 +31,19 @@ from gristmill.store.identity import (
 )
 from gristmill.store.inline import ROWS
 from gristmill.store.manifests import files_of, find_file
-from gristmill.store.objects import DataFile, SchemaObject, TableObject, Vector
+from gristmill.store.objects import DataFile, TableObject, Vector
 from gristmill.store.sqltext import quote
 from gristmill.store.tables import (
     Edit,
-    all_specs,
     dead_rows,
-    first_token,
-    id_runs,
     make_rowset,
     scan_file,
     schema_of,
-    used_ids,
 )
 from gristmill.store.writing import place_of
 
 if TYPE_CHECKING:
     from gristmill.store.transaction import Transaction
-
-
-class OverlapError(Exception):
-    """Both sides changed the same; the message says what."""
 
 
 def combined_edit(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> Edit:
@@ -113,8 +106,42 @@ def carried_layout(tx: Transaction, base: TableObject, mine: TableObject, head: 
     for file in edit.added:
         part = identities(get, folder, {0: (file, live_positions(get, file))})[0]
         hit = np.isin(pair(part), wanted)
-        kept.append(_only(tx, file, BitMap(part[0][~hit].astype(np.uint32))))
+        kept.append(_only(tx, file, bitmap(part[0][~hit])))
     return Edit(added=[file for file in kept if file.live], removed=edit.removed)
+
+
+def moved_back(tx: Transaction, mine: TableObject, state: TableObject, fields: set[int]) -> Edit:
+    """Return the edit by which rows lie again in the files that hold their values of these fields.
+
+    While a field is dropped, files that are compacted lose it. The files before that are still there, and so are the
+    rows in them: same id, same sequence number.
+
+    Raises:
+        OverlapError: such a file has been touched otherwise.
+    """
+    get, folder = tx.pending.get, tx.store.path
+    gone, came = differing_files(get, mine, state)
+    having = {key: file for key, file in gone.items() if fields & _ids(tx, file)}
+    lacking = {key: file for key, file in came.items() if fields - _ids(tx, file)}
+    before = identities(get, folder, {key: (file, live_positions(get, file)) for key, file in having.items()})
+    after = identities(get, folder, {key: (file, live_positions(get, file)) for key, file in lacking.items()})
+    same = np.intersect1d(pairs(before), pairs(after))
+    edit = Edit()
+    for key, part in after.items():
+        hit = np.isin(pair(part), same)
+        if hit.any():
+            edit.dead[key] = BitMap(part[0][hit].astype(np.uint32))
+    for key, part in before.items():
+        hit = np.isin(pair(part), same)
+        if hit.any():
+            if key in came or _find(tx, state, key) is not None:
+                raise OverlapError("rows with values of a column that comes back were changed since")
+            edit.added.append(_only(tx, having[key], BitMap(part[0][hit].astype(np.uint32))))
+    return edit
+
+
+def _ids(tx: Transaction, file: DataFile) -> set[int]:
+    return set(all_ids(schema_of(tx.pending.get, file.schema).fields))
 
 
 def _find(tx: Transaction, state: TableObject, key: int) -> DataFile | None:
@@ -178,64 +205,3 @@ def _rewritten(tx: Transaction, head: TableObject, rows: Rows) -> list[DataFile]
     finally:
         con.close()
     return place.entries(written)
-
-
-def combined_definition(tx: Transaction, base: TableObject, mine: TableObject, head: TableObject) -> TableObject:
-    """Return the head with what ``mine`` changed in the definition of ``base``; the rows are the head's.
-
-    Raises:
-        OverlapError: both sides changed the same part of it.
-    """
-    get = tx.pending.get
-    schema = _combined_schema(schema_of(get, base.schema), schema_of(get, mine.schema), schema_of(get, head.schema))
-    known = {**mine.tokens, **head.tokens}
-    return msgspec.structs.replace(
-        head,
-        schema=tx.pending.put(SchemaObject(schema)),
-        key=_choose(base.key, mine.key, head.key, "key"),
-        cluster_by=_choose(base.cluster_by, mine.cluster_by, head.cluster_by, "order"),
-        spec=_choose(base.spec, mine.spec, head.spec, "partitioning"),
-        specs=all_specs(mine, head),
-        properties=_combined_map(base.properties, mine.properties, head.properties),
-        tokens={f.id: known.get(f.id, first_token(head.uuid, f.id)) for f in schema.fields},
-        used=id_runs(used_ids(mine) | used_ids(head)),
-    )
-
-
-_Part = TypeVar("_Part")
-
-
-def _choose(base: _Part, mine: _Part, head: _Part, what: str) -> _Part:
-    """Return what a part becomes whose value only one side may have changed."""
-    if mine in (base, head):
-        return head
-    if head == base:
-        return mine
-    raise OverlapError(f"the {what} was changed on both sides")
-
-
-def _combined_schema(base: Schema, mine: Schema, head: Schema) -> Schema:
-    sides = [{field.id: field for field in schema.fields} for schema in (base, mine, head)]
-    wanted = [f.id for f in head.fields] + [f.id for f in mine.fields if f.id not in sides[2]]
-    wanted = [*wanted, *(i for i in sides[0] if i not in wanted)]
-    fields = []
-    for field_id in wanted:
-        before, ours, theirs = (side.get(field_id) for side in sides)
-        name = next(f.name for f in (theirs, ours, before) if f is not None)
-        chosen = _choose(before, ours, theirs, f"column `{name}`")
-        if chosen is not None:
-            fields.append(chosen)
-    names = [field.name.lower() for field in fields]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise OverlapError(f"both sides have a column `{twice}` of their own")
-    return Schema(tuple(fields))
-
-
-def _combined_map(base: Mapping[str, str], mine: Mapping[str, str], head: Mapping[str, str]) -> dict[str, str]:
-    found = {}
-    for key in sorted(base.keys() | mine.keys() | head.keys()):
-        value = _choose(base.get(key), mine.get(key), head.get(key), f"property `{key}`")
-        if value is not None:
-            found[key] = value
-    return found

@@ -151,6 +151,7 @@ class Transaction(View):
         partition_by: str | Sequence[str] = (),
         codec: str | None = None,
         properties: Mapping[str, str] | None = None,
+        beside: str | None = None,
     ) -> None:
         """Make an empty table.
 
@@ -163,6 +164,8 @@ class Transaction(View):
             partition_by: what files are divided by: columns, or terms such as ``day(at)``, ``bucket(16, id)``.
             codec: how files are compressed: zstd (the default), snappy, gzip or none.
             properties: what the rooms above note about it.
+            beside: the table that it goes with, such as that of the rows that were set aside from it. Made on two
+                branches they are one table, and merge.
         """
         from gristmill.store.alter import partitioned
         from gristmill.store.laying import CODEC, check_codec
@@ -171,6 +174,8 @@ class Transaction(View):
         if name in self:
             raise Conflict(f"there is a table `{name}` already", code="GM-S009", hint="alter it, or drop it first")
         lineage = uuid.uuid4().hex
+        if beside is not None and beside in self:
+            lineage = blake3.blake3(f"{self.state(beside).uuid}/{name}".encode()).hexdigest()[:32]
         with self.store.counters.new_lineage(lineage) as allocate:
             fields = schema_from_arrow(schema, allocate)
         names, order = _names(key), _names(cluster_by)
@@ -262,6 +267,11 @@ class Transaction(View):
             writing.clear(self, name)
         if changes:
             self.alter(name, *changes)
+
+    @property
+    def written_bytes(self) -> int:
+        """How much this transaction has written into the store so far, rows only."""
+        return sum(file.size for staged in self._staged for file in staged.written)
 
     # -- rows ---------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from gristmill.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from gristmill.run.planned import Step
+    from gristmill.run.planned import Plan, Step
 
 
 @click.command("plan")
@@ -56,7 +56,7 @@ def command(
     say(f"{result.plan.on} at {result.plan.commit[:7]}")
     rows = []
     for step in result.steps:
-        reason = f"{step.reason}; {step.why}" if step.why and step.mode == "full" else step.reason
+        reason = f"{step.reason}; {step.why}" if step.why and step.mode in ("columns", "full") else step.reason
         rows.append((f"  {step.name}", step.mode, reason, _amount(step)))
     if rows:
         click.echo(columns(rows, width=60))
@@ -65,9 +65,7 @@ def command(
     if how:
         _show_rules(result.steps)
     if result.plan.time_s:
-        error = result.plan.time_error
-        words = f"; past estimates were off by {error:.0%}" if error is not None else ""
-        say(f"about {result.plan.time_s:.1f} s, by what it took before{words}")
+        say(f"about {result.plan.time_s:.1f} s, by what it took before{_errors(result.plan)}")
     _say_breaks(result.steps)
     for words in result.plan.advice:
         say(words)
@@ -104,18 +102,28 @@ def _figures(step: Step) -> str:
     from gristmill.cli.output import size
 
     parts = []
-    if step.bytes_in or step.bytes_out:
-        parts.append(f"reads about {size(step.bytes_in)}, writes {size(step.bytes_out)}")
+    known = (("reads", step.bytes_in), ("makes", step.bytes_out))
+    if rows := ", ".join(f"{verb} about {size(amount)}" for verb, amount in known if amount):
+        parts.append(f"{rows} of rows")
     if step.peak_bytes:
-        parts.append(
-            f"holds {size(step.peak_bytes)} in memory" + (f", {step.passes} passes" if step.passes > 1 else "")
-        )
+        passes = f", {step.passes} passes" if step.passes > 1 else ""
+        parts.append(f"holds {size(step.peak_bytes)} in memory{passes}{_usual(step.peak_off_by, step.peak_judged)}")
     if step.disk_bytes:
-        parts.append(f"{size(step.disk_bytes)} of disk")
+        parts.append(f"{size(step.disk_bytes)} of disk{_usual(step.disk_off_by, step.disk_judged)}")
     if step.time_s:
-        off = f" (usually within {step.off_by:.1f}x over {step.judged} runs)" if step.judged else ""
-        parts.append(f"{step.time_s:.1f} s{off}")
+        parts.append(f"{step.time_s:.1f} s{_usual(step.off_by, step.judged)}")
     return "; ".join([*parts, *step.whole])
+
+
+def _usual(factor: float, stages: int) -> str:
+    return f" (usually within {factor:.1f}x over {stages} run{'s' if stages > 1 else ''})" if stages else ""
+
+
+def _errors(plan: Plan) -> str:
+    """Say how far estimates of past runs were off."""
+    known = (("time", plan.time_error), ("memory", plan.memory_error), ("disk", plan.disk_error))
+    words = [f"{error:.0%} in {name}" for name, error in known if error is not None]
+    return f"; past estimates were off by {', '.join(words)}" if words else ""
 
 
 def _amount(step: Step) -> str:

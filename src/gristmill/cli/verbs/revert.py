@@ -36,10 +36,13 @@ def command(
         for name, unit in store.snapshot(new).units(source).items()
         if unit.state == "held"
     ]
+    left = [name for name in store.commit_of(new).meta.get("left", "").split(", ") if name]
     if as_json:
-        emit("reverted", branch=branch, commit=new, undone=undone.id, held=held)
+        emit("reverted", branch=branch, commit=new, undone=undone.id, held=held, stale=left)
         return
     say(f'reverted {undone.id[:7]} ("{undone.message}"): {branch} is at {new[:7]}')
     for name in held:
         say(f"held: {name}   (release: gristmill source release)")
+    if left:
+        say(f"stale until the next run: {', '.join(left)}   (gristmill run)")
     say(f"undo: gristmill revert {new[:7]} --on {branch}")

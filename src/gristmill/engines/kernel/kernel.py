@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 122_880
 _PLANS_KEPT = 1_024
-_KIND = re.compile(r"^([A-Z][A-Za-z]* )+Error: ")
+_KIND = re.compile(r"^([A-Z][A-Za-z]* ([a-z]+ )?)+Error: ")
 """The class of an error, which DuckDB puts before its message; the code says it here."""
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -286,7 +286,9 @@ def engine_errors() -> Iterator[None]:
     except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
         raise DefinitionError(_first_line(error)) from error
     except duckdb.OutOfMemoryException as error:
-        raise EngineError(_first_line(error), code="GM-E002", hint="give more memory or disk to spill") from error
+        raise EngineError(
+            _first_line(error), code="GM-E002", hint="give more memory ([run] memory_gib), or more disk to spill to"
+        ) from error
     except duckdb.Error as error:
         raise EngineError(_first_line(error), retryable=isinstance(error, duckdb.IOException)) from error
 

@@ -93,16 +93,17 @@ class _Reader:
         for name, other in zip(names, others, strict=True):
             values = (ops.Field(left, name), ops.Field(right, other))
             one, two = (v.dtype.copy(nullable=True) for v in values)
+            alike = values[0].dtype == values[1].dtype  # to require a value is a part of the type
             for side, made in zip(sides, values, strict=True):
-                side[name] = made if one == two else self._common(made, one, two)
+                side[name] = made if alike else self._common(made, one, two)
         distinct = bool(tree.args.get("distinct"))
         return _SETS[type(tree)](ops.Project(left, sides[0]), ops.Project(right, sides[1]), distinct=distinct)
 
     def _common(self, made: ops.Value, one: dt.DataType, two: dt.DataType) -> ops.Value:
         from gristmill.algebra.scalars import sql_type
 
-        kind = self.types("CASE WHEN true THEN gm_arg_0_ ELSE gm_arg_1_ END", [one, two])
-        if one.is_string() != two.is_string() or one.is_nested() or two.is_nested():
+        kind = one if one == two else self.types("CASE WHEN true THEN gm_arg_0_ ELSE gm_arg_1_ END", [one, two])
+        if one != two and (one.is_string() != two.is_string() or one.is_nested() or two.is_nested()):
             raise InFull("the sides of a set operation have columns of other kinds")
         return SqlValue(parts=("CAST(", f" AS {sql_type(kind)})"), args_=(made,), type_=kind)
 

@@ -122,5 +122,5 @@ def remember_gone(tx: Transaction, node: Node, gone: pa.Table, kept: Staged) -> 
     name = deleted_table(node.name)
     if name not in tx:
         schema = pa.schema([field.with_nullable(field.name not in node.key) for field in gone.schema])
-        tx.create_table(name, schema, key=node.key, properties={"kind": "deleted"})
+        tx.create_table(name, schema, key=node.key, properties={"kind": "deleted"}, beside=node.name)
     tx.upsert(name, gone)
