@@ -2,7 +2,7 @@
 
 ``python bench/stream_kills.py 100`` ends after so many kills; without a number it goes on to 10,000. Sources take
 turns: growing files, a real Redis where one is installed, and librdkafka's mock cluster, which is a double of Kafka in
-this process; each has a sink of its own kind. A round lands 600 rows in 30 parts. Processes are forked from one that
+this process; each has a sink of its own kind. A round lands 120 rows in 6 parts. Processes are forked from one that
 has imported everything, and go at a step of the commit or of the sending, or after some CPU time, wherever they are
 then. Some have a rival beside them; some fall asleep at a step and wake up after others have gone on, as a zombie that
 still holds its batch. Then the tables must be those of a batch over the same rows, every row must be accounted for
@@ -35,7 +35,7 @@ from tests.run.streams import append, digests, event, lines  # noqa: E402
 
 Event = dict[str, object]
 Message = dict[str, object]
-ALL, ROWS, PART = 10_000, 600, 20
+ALL, ROWS, PART = 10_000, 120, 20
 DEAD = (-signal.SIGKILL, -signal.SIGPROF)
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.connect import csv_scan
@@ -64,6 +64,7 @@ cells = st.text(alphabet='ab,"\n\r é', max_size=6)
 
 
 @given(st.lists(st.lists(cells, min_size=2, max_size=4), max_size=12), st.integers(1, 60))
+@settings(deadline=None)
 def test_what_a_correct_writer_writes_is_found_record_by_record(rows: list[list[str]], cut: int) -> None:
     out = io.StringIO()
     csv.writer(out, quoting=csv.QUOTE_ALL).writerows(rows)

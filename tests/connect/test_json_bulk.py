@@ -161,7 +161,7 @@ def odd_lines(draw: st.DrawFn) -> list[bytes]:
 
 
 @given(odd_lines())
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_lines_read_by_arrow_are_those_read_one_by_one(found: list[bytes]) -> None:
     together = Together(KINDS, [])
     text = b"".join(line + b"\n" for line in found)

@@ -18,7 +18,8 @@ import random
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from gristmill.connect.kafka_source import KafkaWriter
 from gristmill.connect.redis_source import RedisWriter
 from gristmill.connect.sinks import FilesWriter
 from gristmill.errors import Conflict
-from gristmill.store import open_store
+from gristmill.store import committing, open_store, store
 from gristmill.store.catalog import Catalog
 from tests.run.streams import project
 
@@ -122,6 +123,15 @@ def count(steps: Steps) -> None:
         steps.step()
         return rows(self, *given, **more)
 
+    @contextmanager
+    def counted_lock(path: Path) -> Iterator[None]:
+        with locked(path):
+            steps.depth += 1
+            yield
+            steps.depth -= 1
+
+    locked = committing.locked
+    committing.locked = store.locked = counted_lock  # type: ignore[assignment]
     Catalog.write, Catalog.rows = counted_write, counted_rows  # type: ignore[method-assign]
     for kind in (FilesWriter, RedisWriter, KafkaWriter):
         _count_sending(kind, steps)

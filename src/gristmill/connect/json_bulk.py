@@ -239,7 +239,7 @@ def _one_object_a_line(text: bytes, rows: int, columns: int) -> bool:
 def _exact(column: pa.Array) -> bool:
     """Say whether all are numbers that a whole number could be meant by, without loss, and no zero has a sign."""
     values = column.to_numpy(zero_copy_only=False)
-    return bool(((np.abs(values) <= 2.0**53) & ((values != 0) | ~np.signbit(values))).all())
+    return bool(((np.abs(values) < 2.0**53) & ((values != 0) | ~np.signbit(values))).all())
 
 
 def see_all(records: Sequence[Record], columns: dict[str, Seen]) -> None:
