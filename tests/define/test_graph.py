@@ -53,6 +53,11 @@ def test_selectors(selectors: list[str], names: str) -> None:
     assert made.select(selectors, changed=["b"]) == set(names)
 
 
+def test_one_selector_may_come_as_it_is() -> None:
+    made = graph(**{"ab": (), "a": (), "b": ()})
+    assert made.select("ab") == made.select(["ab"]) == {"ab"}
+
+
 def test_a_selector_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(UsageError, match="no table or model matches"):
         graph(a=()).select(["b"])

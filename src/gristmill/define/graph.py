@@ -145,11 +145,11 @@ class Graph:
 
     def select(self, selectors: Iterable[str], *, changed: Iterable[str] = ()) -> set[str]:
         """Return the names that selectors mean: ``a.b``, ``+a.b`` (and what it needs), ``a.b+`` (and what needs
-        it), ``raw.*`` and ``changed``; none at all means everything.
+        it), ``raw.*`` and ``changed``; one alone may come as it is, and none at all means everything.
 
         Raises UsageError where a selector matches nothing.
         """
-        selectors = list(selectors)
+        selectors = [selectors] if isinstance(selectors, str) else list(selectors)
         if not selectors:
             return set(self._nodes)
         chosen: set[str] = set()
