@@ -25,7 +25,7 @@ import msgspec
 from gristmill.model.predicates import to_sql
 from gristmill.model.scan import FILE, POSITION, RowSet, ScanFile, ScanPlan, output_fields
 from gristmill.model.schema import ROW_ID, ROW_ID_FIELD, ROW_SEQUENCE, ROW_SEQUENCE_FIELD, Field, Schema, Type
-from gristmill.store.damage import reading
+from gristmill.store.damage import asking
 from gristmill.store.few import AT_HAND, rows_of
 from gristmill.store.frames import frame_of, small
 from gristmill.store.sqltext import quote, same_shape, seen_as, stored, text, type_sql
@@ -239,7 +239,7 @@ def bind(con: duckdb.DuckDBPyConnection, scan: ScanSql) -> str:
 def register(con: duckdb.DuckDBPyConnection, view_name: str, plan: ScanPlan) -> None:
     """Make a temporary view of that name on the connection that reads the plan."""
     sql = bind(con, scan_sql(plan))
-    with reading():
+    with asking():
         con.execute(f"CREATE OR REPLACE TEMP VIEW {quote(view_name)} AS {sql}")
 
 
@@ -296,11 +296,11 @@ def query_reader(con: duckdb.DuckDBPyConnection, sql: str, schema: pa.Schema) ->
 
     from gristmill.store.conform import cast_batch
 
-    with reading():
+    with asking():
         result = con.sql(sql).to_arrow_reader(BATCH_ROWS)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        with reading():
+        with asking():
             for batch in result:
                 if batch.num_rows:
                     yield cast_batch(batch, schema)

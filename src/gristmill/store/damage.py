@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gristmill.errors import Corrupt, EngineError, GristmillError, UsageError
+from gristmill.errors import Corrupt, EngineError, UsageError
 
 _FILE = re.compile(r"[^\s'\"]*[0-9a-f]{64}-[0-9a-f]{16}\.parquet")
 _MISSING = re.compile(r"No files found|No such file|Cannot open file")
@@ -40,26 +40,36 @@ def damage(error: Exception) -> Corrupt | None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise Corrupt where the engine finds a data file damaged or missing, UsageError where a condition does not suit.
-
-    What is read is the store's own query, so that only the condition can compare what cannot be compared.
-    """
+    """Raise Corrupt where the engine finds a data file damaged or missing."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        found: GristmillError | None = damage(error)
-        if found is None and isinstance(error, duckdb.ConversionException | duckdb.BinderException):
-            words = str(error).splitlines()[0].partition(": ")[2]
-            found = UsageError(
-                f"the condition does not suit its columns: {words}",
-                code="GM-U020",
-                hint="compare a column with a value of its own type",
-            )
+        found = damage(error)
         if found is None:
             raise
         raise found from error
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Raise like `reading`, and UsageError where a condition does not suit the columns that it is about.
+
+    For the store's own queries only: there, nothing but the condition can compare what cannot be compared.
+    """
+    import duckdb
+
+    try:
+        with reading():
+            yield
+    except (duckdb.ConversionException, duckdb.BinderException) as error:
+        words = str(error).splitlines()[0].partition(": ")[2]
+        raise UsageError(
+            f"the condition does not suit its columns: {words}",
+            code="GM-U020",
+            hint="compare a column with a value of its own type",
+        ) from error
 
 
 def disk_error(error: Exception, path: Path) -> EngineError:

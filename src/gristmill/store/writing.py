@@ -11,7 +11,7 @@ from gristmill.model.predicates import Predicate
 from gristmill.model.scan import FILE, POSITION, ScanPlan
 from gristmill.model.schema import Schema
 from gristmill.store import edits, held
-from gristmill.store.damage import reading
+from gristmill.store.damage import asking
 from gristmill.store.held import Few, hold
 from gristmill.store.objects import TableObject
 from gristmill.store.staging import Staged
@@ -89,7 +89,7 @@ def delete_where(tx: Transaction, name: str, where: Predicate) -> int:
     tx.note("delete", name, repr(where).encode())
     con = compute.connection()
     sql = compute.bind(con, compute.scan_sql(_plan(tx, state, [], where)))
-    with reading():
+    with asking():
         dead = edits.positions_of(con, f"SELECT {FILE} AS f, {POSITION} AS p FROM ({sql})")
     return _kill(tx, name, state, dead)
 
