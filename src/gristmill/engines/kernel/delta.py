@@ -143,6 +143,7 @@ def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql, *, changed:
         raise UsageError(f"there are no changes to compute: {maintained.why}", hint="look at `mode` first")
     ready = maintained if isinstance(maintained, ChangesSql) else changes_sql(kernel, maintained)
     made: list[str] = []
+    stay = False
     try:
         for name, text in ready.steps:
             _make(kernel, name, text)
@@ -156,8 +157,9 @@ def run_changes(kernel: Kernel, maintained: Maintained | ChangesSql, *, changed:
         else:
             kernel.connection.register(_AT_HAND, rows)
             yield OutputChanges(f"SELECT * FROM {quote(_AT_HAND)}", *_weights(rows), states, rows)
+            stay = True  # a few rows stay until the next ones take their place
     finally:
-        if changed > _FEW:  # a few rows stay until the next ones take their place
+        if made and not stay:
             kernel.connection.execute("; ".join(f"DROP TABLE IF EXISTS temp.{quote(name)}" for name in made))
 
 
