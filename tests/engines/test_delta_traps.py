@@ -241,13 +241,14 @@ def test_a_state_of_an_aggregate_that_is_not_shown_is_kept_whole(kernel):
     followed(kernel, groups.select("d"), {"raw.a": [a(1, "a")]}, {"raw.a": [*gone(a(1, "a")), *came(a(None, "a"))]})
 
 
-def test_a_wrong_state_is_an_error_and_not_a_wrong_answer(kernel):
-    maintained = algebra.maintain(C.group_by("k").agg(c=C.count()), {"raw.c": "any"})
-    kernel.register("raw.c@delta", "SELECT 1::BIGINT AS k, 'a' AS s, 1::BIGINT AS n, -1::BIGINT AS _w")
-    kernel.register("out#1@old", "SELECT 1::BIGINT AS k, 0::BIGINT AS _n")
-    with pytest.raises(DataError, match="state does not fit"):
-        changes_of(kernel, maintained)
-    assert not kernel.connection.execute("SELECT * FROM duckdb_tables() WHERE temporary").fetchall()
+def test_a_wrong_state_is_an_error_and_not_a_wrong_answer():
+    with Kernel() as kernel:
+        maintained = algebra.maintain(C.group_by("k").agg(c=C.count()), {"raw.c": "any"})
+        kernel.register("raw.c@delta", "SELECT 1::BIGINT AS k, 'a' AS s, 1::BIGINT AS n, -1::BIGINT AS _w")
+        kernel.register("out#1@old", "SELECT 1::BIGINT AS k, 0::BIGINT AS _n")
+        with pytest.raises(DataError, match="state does not fit"):
+            changes_of(kernel, maintained)
+        assert not kernel.connection.execute("SELECT * FROM duckdb_tables() WHERE temporary").fetchall()
 
 
 def test_state_numbers_do_not_depend_on_what_changed():
