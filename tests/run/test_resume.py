@@ -100,6 +100,7 @@ def test_ctrl_c_stops_cleanly(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(source)},
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored below a shell's background job
     )
     deadline = time.monotonic() + 60
     while not (root / "reached").exists() and time.monotonic() < deadline:
